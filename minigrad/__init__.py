@@ -1,0 +1,34 @@
+"""minigrad: write a recurrent cell as its equations; its gradients, kernels and layers follow."""
+
+from minigrad import autograd as autograd
+from minigrad.autograd import detach as detach
+from minigrad.autograd import enable_grad as enable_grad
+from minigrad.autograd import is_grad_enabled as is_grad_enabled
+from minigrad.autograd import no_grad as no_grad
+from minigrad.autograd import set_grad_enabled as set_grad_enabled
+from minigrad.creation import arange as arange
+from minigrad.creation import as_tensor as as_tensor
+from minigrad.creation import eye as eye
+from minigrad.creation import from_numpy as from_numpy
+from minigrad.creation import full as full
+from minigrad.creation import full_like as full_like
+from minigrad.creation import get_default_device as get_default_device
+from minigrad.creation import get_default_dtype as get_default_dtype
+from minigrad.creation import linspace as linspace
+from minigrad.creation import ones as ones
+from minigrad.creation import ones_like as ones_like
+from minigrad.creation import set_default_device as set_default_device
+from minigrad.creation import set_default_dtype as set_default_dtype
+from minigrad.creation import tensor as tensor
+from minigrad.creation import zeros as zeros
+from minigrad.creation import zeros_like as zeros_like
+from minigrad.ops import *  # noqa: F403  # every primitive is a function of the package
+from minigrad.random import Generator as Generator
+from minigrad.random import manual_seed as manual_seed
+from minigrad.random import rand as rand
+from minigrad.random import randint as randint
+from minigrad.random import randn as randn
+from minigrad.random import randperm as randperm
+from minigrad.tensor import Tensor as Tensor
+
+__version__ = "0.1.0"

@@ -1,0 +1,55 @@
+"""The array namespaces, and the look-up of the one that an array belongs to."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from minigrad.backend.base import Array as Array
+from minigrad.backend.base import Backend as Backend
+from minigrad.backend.numpy_ import NumpyBackend
+
+_numpy = NumpyBackend()
+_by_device: dict[str, Backend] = {"cpu": _numpy}
+_by_type: dict[type, Backend] = dict.fromkeys(_numpy.array_types, _numpy)
+
+# device name -> (module, class, what to install): imported on first use
+_LAZY = {
+    "cuda": ("minigrad.backend.cupy_", "CupyBackend", "cupy"),
+    "strict": ("minigrad.backend.strict", "StrictBackend", None),
+}
+
+
+def get_backend(device: str) -> Backend:
+    """Give the backend of a device name: "cpu", "cuda" (also "cuda:0") or "strict" (for tests)."""
+    key = device.split(":")[0]
+    if key not in _by_device:
+        if key not in _LAZY:
+            raise ValueError(
+                f"unknown device {device!r}: expected 'cpu' or 'cuda' ('strict' in tests)"
+            )
+        module, name, extra = _LAZY[key]
+        try:
+            backend: Backend = getattr(importlib.import_module(module), name)()
+        except ImportError as error:
+            raise ImportError(
+                f"device {device!r} needs {extra}, which is not installed; "
+                "write: pip install 'minigrad[cuda12]' (or cuda13, to match the driver)"
+            ) from error
+        _by_device[key] = backend
+        _by_type.update(dict.fromkeys(backend.array_types, backend))
+    return _by_device[key]
+
+
+def backend_of(*xs: Any) -> Backend:
+    """Give the backend of the first array among `xs`; Python numbers belong to NumPy's."""
+    for x in xs:
+        backend = _by_type.get(type(x))
+        if backend is not None:
+            return backend
+    return _numpy
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` is an array of a backend that is in use."""
+    return type(x) in _by_type

@@ -1,0 +1,84 @@
+"""What a backend is: an array namespace, and the few things in which NumPy and CuPy differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # numpy.ndarray, cupy.ndarray or the strict backend's array: never mixed
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """An argument or result of a kernel: one array, or `n` equal chunks of one along `dim`."""
+
+    names: tuple[str, ...]
+    dim: int | None = None  # None: the array is taken whole, under its one name
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A fused elementwise function, written out for the backends by `minigrad.fuse`.
+
+    `python` is the text of `def name(xp)`, which returns a function of the input arrays; `c` is the statements that compute one
+    element of type T, reading the lanes named in `inputs` and assigning those in `outputs`.
+    """
+
+    name: str
+    inputs: tuple[Lanes, ...]
+    outputs: tuple[Lanes, ...]
+    python: str
+    c: str
+
+
+class Backend:
+    """One array namespace; an attribute that is not defined here is the array module's own.
+
+    Ops receive the backend as `xp`, so `xp.tanh` is `numpy.tanh` on the CPU and `cupy.tanh` on
+    the GPU, and the few differences (`scatter_add`, host transfer, fused kernels) are spelled
+    the same way.
+    """
+
+    name: str
+    device: str
+    array_types: tuple[type, ...]
+
+    def __init__(self, module: ModuleType | Any) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.module, name)
+        setattr(self, name, value)  # later look-ups find it on the instance
+        return value
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}>"
+
+    def from_host(self, x: np.ndarray[Any, Any]) -> Array:
+        """Copy a NumPy array to this backend's device."""
+        raise NotImplementedError
+
+    def to_host(self, x: Array) -> np.ndarray[Any, Any]:
+        """Give a NumPy array with the values of `x` (a copy, unless `x` lives on the host)."""
+        raise NotImplementedError
+
+    def erf(self, x: Array) -> Array:
+        """The error function, elementwise."""
+        raise NotImplementedError
+
+    def scatter_add(self, into: Array, index: Any, values: Array) -> None:
+        """Add `values` to `into[index]` in place; where an index repeats, the values add up."""
+        raise NotImplementedError
+
+    def compile(self, kernel: Kernel) -> Callable[..., tuple[Array, ...]]:
+        """Give a function of the kernel's input arrays that returns its output arrays."""
+        scope: dict[str, Any] = {}
+        exec(compile(kernel.python, f"<fused {kernel.name}>", "exec"), scope)
+        return scope[kernel.name](self)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what was asked of it."""

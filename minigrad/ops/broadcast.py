@@ -1,0 +1,56 @@
+"""Broadcasting and its transpose: expand to a shape, and sum back to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minigrad.backend import Array
+from minigrad.op import Op
+from minigrad.tape import Later
+
+Shape = tuple[int, ...]
+
+
+def _sum_to(_xp: Any, x: Array, *, shape: Shape) -> Array:
+    extra = x.ndim - len(shape)
+    axes = tuple(
+        axis for axis in range(x.ndim) if axis < extra or shape[axis - extra] != x.shape[axis]
+    )
+    return x.sum(axis=axes).reshape(shape)
+
+
+def settle_by_adding(into: Array | None, waiting: list[Later]) -> Array:
+    """Sum a linear reduction's applications: add the full cotangents, then reduce once a shape."""
+    by_shape: dict[Shape, list[Later]] = {}
+    for later in waiting:
+        by_shape.setdefault(later.xs[0].shape, []).append(later)
+    total = into
+    for group in by_shape.values():
+        full = group[0].xs[0]
+        if len(group) > 1:
+            full = full + group[1].xs[0]
+        for later in group[2:]:
+            full += later.xs[0]
+        part = group[0].op(full, **group[0].params)
+        total = part if total is None else total + part
+    return total
+
+
+def _expand(xp: Any, x: Array, *, shape: Shape) -> Array:
+    return xp.broadcast_to(x, shape)
+
+
+sum_to = Op(
+    "sum_to",
+    _sum_to,
+    lambda g, _y, x_shape, *, shape: expand_to(g, shape=x_shape),
+    settle=settle_by_adding,
+    doc="Sum over the axes along which `shape` was broadcast to the shape of x.",
+)
+
+expand_to = Op(
+    "expand",
+    _expand,
+    lambda g, _y, x_shape, *, shape: Later(sum_to, g, shape=x_shape),
+    doc="Broadcast x to `shape`, without a copy.",
+)

@@ -1,0 +1,282 @@
+"""Elementwise ops: each with its NumPy ufunc, its C expression and its rules, in one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from minigrad.op import Op, Rule
+from minigrad.ops.broadcast import sum_to
+from minigrad.tape import Later
+
+Number = (int, float)
+
+
+def _fit(g: Any, shape: tuple[int, ...]) -> Later:
+    """Undo broadcasting: the one place where a cotangent is summed back to its input's shape."""
+    return Later(sum_to, g, shape=shape)
+
+
+class Elementwise(Op):
+    """An op on numbers, applied to the elements of arrays that broadcast; all that `fuse` takes.
+
+    `c` is the C expression, {0}, {1} … its arguments; `ufunc` the name of the NumPy function where
+    it is not the op's own. With `expand`, both are those of the other ops that it is written in.
+    A `cheap` value is computed again in a fused backward pass rather than kept.
+    """
+
+    fit = staticmethod(_fit)
+
+    def __init__(
+        self,
+        name: str,
+        doc: str,
+        *rules: Rule,
+        c: str = "",
+        ufunc: str | None = None,
+        expand: Callable[..., Any] | None = None,
+        cheap: bool = False,
+        boolean: bool = False,
+    ) -> None:
+        self.ufunc = ufunc or name
+        self.expand = expand
+        self.c = c
+        self.cheap = cheap
+        self.boolean = boolean
+        super().__init__(name, self._forward if expand is None else self._expanded, *rules, doc=doc)
+
+    def _forward(self, xp: Any, *xs: Any) -> Any:
+        return getattr(xp, self.ufunc)(*xs)
+
+    def _expanded(self, _xp: Any, *xs: Any) -> Any:
+        assert self.expand is not None
+        return self.expand(*xs)
+
+
+def _none(_g: Any, _y: Any, *_xs: Any) -> None:
+    """The rule of an argument that has no gradient."""
+
+
+def _zero(g: Any, _y: Any, *_xs: Any) -> Any:
+    return g * 0.0
+
+
+# ---- arithmetic -------------------------------------------------------------------------------
+
+add = Elementwise(
+    "add",
+    "Sum, y = a + b.",
+    lambda g, _y, _a, _b: g,
+    lambda g, _y, _a, _b: g,
+    c="{0} + {1}",
+    cheap=True,
+)
+sub = Elementwise(
+    "sub",
+    "Difference, y = a - b.",
+    lambda g, _y, _a, _b: g,
+    lambda g, _y, _a, _b: -g,
+    c="{0} - {1}",
+    ufunc="subtract",
+    cheap=True,
+)
+mul = Elementwise(
+    "mul",
+    "Product, y = a * b.",
+    lambda g, _y, _a, b: g * b,
+    lambda g, _y, a, _b: g * a,
+    c="{0} * {1}",
+    ufunc="multiply",
+    cheap=True,
+)
+div = Elementwise(
+    "div",
+    "Quotient, y = a / b.",
+    lambda g, _y, _a, b: g / b,
+    lambda g, y, _a, b: -g * y / b,
+    c="{0} / {1}",
+    ufunc="divide",
+)
+neg = Elementwise(
+    "neg", "Negation, y = -x.", lambda g, _y, _x: -g, c="-{0}", ufunc="negative", cheap=True
+)
+
+
+def _pow_base(g: Any, _y: Any, x: Any, p: Any) -> Any:
+    if isinstance(p, Number):
+        return g * 0.0 if p == 0 else g * (p * x ** (p - 1))
+    flat = p == 0  # x⁰ is flat everywhere, also at x = 0, where p·xᵖ⁻¹ is 0·∞
+    return g * where(flat, 0.0, p * x ** where(flat, 1.0, p - 1))
+
+
+def _pow_exponent(g: Any, y: Any, x: Any, _p: Any) -> Any:
+    positive = x > 0
+    return g * y * where(positive, log(where(positive, x, 1.0)), 0.0)
+
+
+pow = Elementwise(
+    "pow",
+    "Power, y = xᵖ; the gradient for p counts bases x ≤ 0 as 0.",
+    _pow_base,
+    _pow_exponent,
+    c="pow({0}, {1})",
+    ufunc="power",
+)
+remainder = Elementwise(
+    "remainder",
+    "Remainder of the division, with the sign of b: y = a - b * floor(a / b).",
+    lambda g, _y, _a, _b: g,
+    lambda g, _y, a, b: -g * floor(a / b),
+    c="({0} - {1} * floor({0} / {1}))",
+)
+floor_divide = Elementwise(
+    "floor_divide",
+    "Quotient rounded down, y = floor(a / b).",
+    _zero,
+    _zero,
+    c="floor({0} / {1})",
+)
+square = Elementwise("square", "Square, y = x².", lambda g, _y, x: g * (2.0 * x), c="{0} * {0}", cheap=True)
+
+# ---- exponentials and their kin -----------------------------------------------------------------
+
+exp = Elementwise("exp", "Exponential, y = eˣ.", lambda g, y, _x: g * y, c="exp({0})")
+log = Elementwise("log", "Natural logarithm, y = ln x.", lambda g, _y, x: g / x, c="log({0})")
+log1p = Elementwise(
+    "log1p", "y = ln(1 + x), exact near 0.", lambda g, _y, x: g / (1.0 + x), c="log1p({0})"
+)
+expm1 = Elementwise(
+    "expm1", "y = eˣ - 1, exact near 0.", lambda g, y, _x: g * (y + 1.0), c="expm1({0})"
+)
+sqrt = Elementwise("sqrt", "Square root, y = √x.", lambda g, y, _x: g * (0.5 / y), c="sqrt({0})")
+tanh = Elementwise(
+    "tanh", "Hyperbolic tangent, y = tanh x.", lambda g, y, _x: g * (1.0 - y * y), c="tanh({0})"
+)
+sigmoid = Elementwise(
+    "sigmoid",
+    "Logistic function, y = 1 / (1 + e⁻ˣ), computed as ½ tanh(½ x) + ½: tanh is vectorised.",
+    lambda g, y, _x: g * (y * (1.0 - y)),
+    expand=lambda x: tanh(x * 0.5) * 0.5 + 0.5,
+)
+erf = Elementwise(
+    "erf",
+    "Error function, y = 2/√π ∫₀ˣ exp(-t²) dt.",
+    lambda g, _y, x: g * (2.0 / math.sqrt(math.pi) * exp(-(x * x))),
+    c="erf({0})",
+)
+logaddexp = Elementwise(
+    "logaddexp",
+    "y = ln(eᵃ + eᵇ), without overflow.",
+    lambda g, y, a, _b: g * exp(a - y),
+    lambda g, y, _a, b: g * exp(b - y),
+    c="(fmax({0}, {1}) + log1p(exp(-fabs({0} - {1}))))",
+)
+sin = Elementwise("sin", "Sine, x in radians.", lambda g, _y, x: g * cos(x), c="sin({0})")
+cos = Elementwise("cos", "Cosine, x in radians.", lambda g, _y, x: -g * sin(x), c="cos({0})")
+tan = Elementwise(
+    "tan", "Tangent, x in radians.", lambda g, y, _x: g * (1.0 + y * y), c="tan({0})"
+)
+atan = Elementwise(
+    "atan",
+    "Inverse tangent, in radians.",
+    lambda g, _y, x: g / (1.0 + x * x),
+    c="atan({0})",
+    ufunc="arctan",
+)
+sinh = Elementwise("sinh", "Hyperbolic sine.", lambda g, _y, x: g * cosh(x), c="sinh({0})")
+cosh = Elementwise("cosh", "Hyperbolic cosine.", lambda g, _y, x: g * sinh(x), c="cosh({0})")
+
+# ---- kinks and steps ------------------------------------------------------------------------------
+
+abs = Elementwise(
+    "abs",
+    "Absolute value; the gradient at 0 is 0.",
+    lambda g, _y, x: g * sign(x),
+    c="fabs({0})",
+    ufunc="absolute",
+    cheap=True,
+)
+sign = Elementwise("sign", "-1, 0 or 1.", _zero, c="(T)(({0} > 0) - ({0} < 0))", cheap=True)
+floor = Elementwise("floor", "The greatest integer ≤ x.", _zero, c="floor({0})")
+ceil = Elementwise("ceil", "The least integer ≥ x.", _zero, c="ceil({0})")
+round = Elementwise(
+    "round", "The nearest integer, halves to even.", _zero, c="rint({0})", ufunc="rint"
+)
+
+
+def _share(g: Any, winner: Any, tie: Any) -> Any:
+    """All of g where this argument wins, half of it where both are equal."""
+    return where(winner, g, where(tie, 0.5 * g, 0.0))
+
+
+maximum = Elementwise(
+    "maximum",
+    "The larger of a and b; the gradient is halved between equal ones.",
+    lambda g, _y, a, b: _share(g, a > b, a == b),
+    lambda g, _y, a, b: _share(g, b > a, a == b),
+    c="({0} != {0} ? {0} : {1} != {1} ? {1} : fmax({0}, {1}))",
+    cheap=True,
+)
+minimum = Elementwise(
+    "minimum",
+    "The smaller of a and b; the gradient is halved between equal ones.",
+    lambda g, _y, a, b: _share(g, a < b, a == b),
+    lambda g, _y, a, b: _share(g, b < a, a == b),
+    c="({0} != {0} ? {0} : {1} != {1} ? {1} : fmin({0}, {1}))",
+    cheap=True,
+)
+relu = Elementwise(
+    "relu",
+    "Rectifier, y = max(x, 0); the gradient at 0 is 0.",
+    lambda g, y, _x: where(y > 0, g, 0.0),
+    expand=lambda x: maximum(x, 0.0),
+    cheap=True,
+)
+where = Elementwise(
+    "where",
+    "a where the condition holds, b elsewhere.",
+    _none,
+    lambda g, _y, c, _a, _b: where(c, g, 0.0),
+    lambda g, _y, c, _a, _b: where(c, 0.0, g),
+    c="({0} ? {1} : {2})",
+    cheap=True,
+)
+
+
+
+def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+    """x, not below `min` nor above `max`; the gradient is 1 inside and on the bounds, else 0."""
+    if min is None and max is None:
+        raise ValueError("clamp: give at least one of min and max")
+    if min is not None:
+        x = where(lt(x, min), min, x)
+    if max is not None:
+        x = where(gt(x, max), max, x)
+    return x
+
+
+# ---- comparisons and logic: no gradient -------------------------------------------------------------
+
+
+def _predicate(name: str, doc: str, c: str, ufunc: str) -> Elementwise:
+    return Elementwise(name, doc, c=c, ufunc=ufunc, cheap=True, boolean=True)
+
+
+eq = _predicate("eq", "Whether a = b.", "{0} == {1}", "equal")
+ne = _predicate("ne", "Whether a ≠ b.", "{0} != {1}", "not_equal")
+lt = _predicate("lt", "Whether a < b.", "{0} < {1}", "less")
+le = _predicate("le", "Whether a ≤ b.", "{0} <= {1}", "less_equal")
+gt = _predicate("gt", "Whether a > b.", "{0} > {1}", "greater")
+ge = _predicate("ge", "Whether a ≥ b.", "{0} >= {1}", "greater_equal")
+logical_and = _predicate("logical_and", "Whether both hold.", "{0} && {1}", "logical_and")
+logical_or = _predicate("logical_or", "Whether either holds.", "{0} || {1}", "logical_or")
+logical_xor = _predicate("logical_xor", "Whether one alone holds.", "!{0} != !{1}", "logical_xor")
+logical_not = _predicate("logical_not", "Whether it does not hold.", "!{0}", "logical_not")
+bitwise_and = _predicate("bitwise_and", "a & b, bit by bit.", "{0} & {1}", "bitwise_and")
+bitwise_or = _predicate("bitwise_or", "a | b, bit by bit.", "{0} | {1}", "bitwise_or")
+bitwise_xor = _predicate("bitwise_xor", "a ^ b, bit by bit.", "{0} ^ {1}", "bitwise_xor")
+bitwise_not = _predicate("bitwise_not", "Every bit flipped; on booleans, not x.", "!{0}", "invert")
+isnan = _predicate("isnan", "Whether x is not a number.", "{0} != {0}", "isnan")
+isinf = _predicate("isinf", "Whether x is infinite.", "isinf({0})", "isinf")
+isfinite = _predicate("isfinite", "Whether x is neither infinite nor NaN.", "isfinite({0})", "isfinite")

@@ -1,0 +1,218 @@
+"""Ops that reduce along axes, and running reductions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from minigrad.backend import Array
+from minigrad.op import Op
+from minigrad.ops.broadcast import Shape, expand_to
+from minigrad.ops.elementwise import exp, isfinite, sqrt, where
+from minigrad.ops.index import gather, getitem
+from minigrad.ops.shape import axis_of, cat, flip, reshape, squeeze
+
+V = TypeVar("V")
+Dims = int | Sequence[int] | None
+
+
+def axes_of(dim: Dims, ndim: int) -> tuple[int, ...]:
+    """Give `dim` (None for all) as a tuple of axes from 0; a 0-d tensor has dim 0 for this."""
+    if dim is None:
+        return tuple(range(ndim))
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    if ndim == 0:
+        return tuple(axis_of(d, 1) for d in dims)[:0]
+    return tuple(axis_of(d, ndim) for d in dims)
+
+
+def _spread(g: Any, shape: Shape, dim: tuple[int, ...]) -> Any:
+    """Broadcast what was reduced along `dim` back to `shape`."""
+    kept = tuple(1 if i in dim else n for i, n in enumerate(shape))
+    return expand_to(reshape(g, kept), shape=shape)
+
+
+def _reduction(name: str, doc: str, rule: Any) -> Op:
+    def forward(xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
+        return getattr(x, name)(axis=dim, keepdims=keepdim)
+
+    return Op(name, forward, *([] if rule is None else [rule]), doc=doc)
+
+
+def _extreme_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], keepdim: bool) -> Any:
+    ties = where(x == _spread(y, x.shape, dim), 1.0, 0.0)
+    share = ties / _spread(sum(ties, dim), x.shape, dim)
+    return _spread(g, x.shape, dim) * share
+
+
+_sum = _reduction(
+    "sum", "", lambda g, _y, x_shape, *, dim, keepdim: _spread(g, x_shape, dim)
+)
+_amax = _reduction("max", "", _extreme_rule)
+_amin = _reduction("min", "", _extreme_rule)
+_any = _reduction("any", "", None)
+_all = _reduction("all", "", None)
+_argmax = Op("argmax", lambda _xp, x, *, dim, keepdim: x.argmax(axis=dim, keepdims=keepdim))
+_argmin = Op("argmin", lambda _xp, x, *, dim, keepdim: x.argmin(axis=dim, keepdims=keepdim))
+
+
+def sum(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Sum over `dim` (an int, several, or None for all axes).
+
+    >>> import minigrad as mg
+    >>> mg.ones(2, 3).sum(dim=1)
+    tensor([3., 3.])
+    """
+    return _sum(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
+
+
+def mean(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Arithmetic mean over `dim`; of no elements it is 0, with gradient 0 (PyTorch: NaN)."""
+    count = math.prod(x.shape[a] for a in axes_of(dim, x.ndim))
+    return sum(x, dim, keepdim) * (1.0 / _at_least(count, 1))
+
+
+def _at_least(n: int, least: int) -> int:
+    return n if n > least else least  # the name `max` is the reduction's here
+
+
+def var(x: Any, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Any:
+    """Variance over `dim`: Σ(x - mean)² / (n - correction)."""
+    count = math.prod(x.shape[a] for a in axes_of(dim, x.ndim))
+    d = x - mean(x, dim, keepdim=True)
+    return sum(d * d, dim, keepdim) * (1.0 / _at_least(count - correction, 1))
+
+
+def std(x: Any, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Any:
+    """Standard deviation over `dim`, the square root of `var`."""
+    return sqrt(var(x, dim, correction, keepdim))
+
+
+def amax(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Largest element over `dim`; equal ones share the gradient."""
+    _refuse_empty("amax", x, dim)
+    return _amax(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
+
+
+def amin(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Smallest element over `dim`; equal ones share the gradient."""
+    _refuse_empty("amin", x, dim)
+    return _amin(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
+
+
+def _refuse_empty(name: str, x: Any, dim: Dims) -> None:
+    axes = axes_of(dim, x.ndim)
+    if 0 in [x.shape[a] for a in axes]:
+        raise ValueError(f"{name} over no elements: shape {x.shape}, dim {dim}")
+
+
+class Extreme(NamedTuple):
+    """What `max` and `min` along an axis give."""
+
+    values: Any
+    indices: Any
+
+
+def max(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Largest element of all, or (values, indices) along `dim`: the gradient goes to one index."""
+    return amax(x) if dim is None else _select(x, argmax(x, dim, keepdim=True), dim, keepdim)
+
+
+def min(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Smallest element of all, or (values, indices) along `dim`: the gradient goes to one index."""
+    return amin(x) if dim is None else _select(x, argmin(x, dim, keepdim=True), dim, keepdim)
+
+
+def _select(x: Any, index: Any, dim: int, keepdim: bool) -> Extreme:
+    if x.ndim == 0:
+        return Extreme(x, index)
+    values = gather(x, dim, index)
+    return Extreme(values, index) if keepdim else Extreme(squeeze(values, dim), squeeze(index, dim))
+
+
+def argmax(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Index of the first largest element: of all elements in order, or along `dim`."""
+    _refuse_empty("argmax", x, dim)
+    return _argmax(x, dim=dim if dim is None or x.ndim else None, keepdim=keepdim)
+
+
+def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Index of the first smallest element: of all elements in order, or along `dim`."""
+    _refuse_empty("argmin", x, dim)
+    return _argmin(x, dim=dim if dim is None or x.ndim else None, keepdim=keepdim)
+
+
+def any(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Whether any element over `dim` is not 0."""
+    return _any(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
+
+
+def all(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Whether all elements over `dim` are not 0."""
+    return _all(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
+
+
+def _logsumexp_forward(xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
+    top = x.max(axis=dim, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, 0.0)  # all -∞ gives -∞, not NaN
+    total = xp.exp(x - top).sum(axis=dim, keepdims=True)
+    empty = total == 0
+    y = xp.where(empty, -math.inf, xp.log(xp.where(empty, 1.0, total)) + top)
+    return y if keepdim else y.reshape([n for i, n in enumerate(x.shape) if i not in dim])
+
+
+def _logsumexp_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], keepdim: bool) -> Any:
+    y = _spread(where(isfinite(y), y, 0.0), x.shape, dim)
+    return _spread(g, x.shape, dim) * exp(x - y)
+
+
+_logsumexp = Op("logsumexp", _logsumexp_forward, _logsumexp_rule)
+
+
+def logsumexp(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """y = ln Σ eˣ over `dim`, without overflow; where every x is -∞, it is -∞ with gradient 0."""
+    _refuse_empty("logsumexp", x, dim)
+    return _logsumexp(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
+
+
+_cumsum = Op(
+    "cumsum",
+    lambda xp, x, *, dim: xp.cumsum(x, axis=dim),
+    lambda g, _y, _x, *, dim: flip(_cumsum(flip(g, dim), dim=dim), dim),
+)
+
+
+def cumsum(x: Any, dim: int) -> Any:
+    """Running sum along `dim`: yᵢ = x₀ + … + xᵢ."""
+    return _cumsum(x, dim=axis_of(dim, x.ndim))
+
+
+def prod(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Product over all elements or along `dim`, by halving: gradients stay exact at zeros."""
+    if dim is None:
+        total = prod(reshape(x, -1), 0)
+        return reshape(total, (1,) * x.ndim) if keepdim else total
+    axis = axis_of(dim, x.ndim)
+    lead = (slice(None),) * axis
+    if x.shape[axis] == 0:
+        x = sum(x, axis, keepdim=True) + 1.0
+    while (n := x.shape[axis]) > 1:
+        half = n // 2
+        pairs = getitem(x, (*lead, slice(half))) * getitem(x, (*lead, slice(half, 2 * half)))
+        x = pairs if n % 2 == 0 else _with_last(pairs, x, axis)
+    return x if keepdim else squeeze(x, axis)
+
+
+def _with_last(pairs: Any, x: Any, axis: int) -> Any:
+    """Multiply the odd element at the end into the first pair."""
+    lead = (slice(None),) * axis
+    first = getitem(pairs, (*lead, slice(1))) * getitem(x, (*lead, slice(-1, None)))
+    if pairs.shape[axis] == 1:
+        return first
+    return cat([first, getitem(pairs, (*lead, slice(1, None)))], axis)
+
+
+def norm(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Euclidean norm over `dim`, √Σx²."""
+    return sqrt(sum(x * x, dim, keepdim))

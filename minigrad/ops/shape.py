@@ -1,0 +1,317 @@
+"""Ops that move elements without computing on them: shapes, axes, joining and splitting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minigrad.backend import Array, get_backend
+from minigrad.op import JointOp, Op
+from minigrad.ops.broadcast import Shape, expand_to
+from minigrad.tape import Later
+
+V = TypeVar("V")
+
+
+def ints(args: Sequence[Any]) -> tuple[int, ...]:
+    """Read `f(2, 3)` and `f((2, 3))` alike."""
+    inner = args[0] if len(args) == 1 and isinstance(args[0], Sequence) else args
+    return tuple(int(i) for i in inner)
+
+
+def axis_of(dim: int, ndim: int) -> int:
+    """Give `dim` as a number from 0, or raise where there is no such axis."""
+    if not -ndim <= dim < ndim:
+        raise IndexError(f"dim {dim} is out of range for a tensor of {ndim} axes")
+    return dim % ndim
+
+
+# ---- one array in, the same elements out ------------------------------------------------------
+
+_reshape = Op(
+    "reshape",
+    lambda _xp, x, *, shape: x.reshape(shape),
+    lambda g, _y, x_shape, *, shape: _reshape(g, shape=x_shape),
+)
+_permute = Op(
+    "permute",
+    lambda _xp, x, *, dims: x.transpose(dims),
+    lambda g, _y, _x, *, dims: _permute(g, dims=_inverse(dims)),
+)
+
+
+def _transposed_product(later: Later, params: dict[str, Any]) -> Later | None:
+    """(A B)ᵀ = Bᵀ Aᵀ: a product that waits passes through a transpose, and goes on waiting."""
+    if later.op.name != "matmul" or params["dims"] != (1, 0):
+        return None
+    a, b = later.xs
+    return Later(later.op, b.T, a.T)
+
+
+_permute.through = _transposed_product
+
+
+def _inverse(dims: tuple[int, ...]) -> tuple[int, ...]:
+    inverse = [0] * len(dims)
+    for i, d in enumerate(dims):
+        inverse[d] = i
+    return tuple(inverse)
+
+
+def reshape(x: V, *shape: Any) -> V:
+    """The same elements in another shape; one extent may be -1, to be worked out.
+
+    >>> import minigrad as mg
+    >>> mg.arange(6).reshape(2, -1).shape
+    (2, 3)
+    """
+    return _reshape(x, shape=ints(shape))
+
+
+def permute(x: Any, *dims: Any) -> Any:
+    """The axes in another order: axis i of the result is axis dims[i] of x."""
+    order = tuple(axis_of(d, x.ndim) for d in ints(dims))
+    if len(set(order)) != x.ndim:
+        raise ValueError(f"permute: dims {order} must name each of the {x.ndim} axes once")
+    return _permute(x, dims=order)
+
+
+def transpose(x: Any, dim0: int, dim1: int) -> Any:
+    """Two axes swapped."""
+    dims = list(range(x.ndim))
+    a, b = axis_of(dim0, x.ndim), axis_of(dim1, x.ndim)
+    dims[a], dims[b] = b, a
+    return _permute(x, dims=tuple(dims))
+
+
+def movedim(x: Any, source: int, destination: int) -> Any:
+    """One axis moved to another place, the others in their order."""
+    dims = list(range(x.ndim))
+    dims.insert(axis_of(destination, x.ndim), dims.pop(axis_of(source, x.ndim)))
+    return _permute(x, dims=tuple(dims))
+
+
+def expand(x: Any, *sizes: Any) -> Any:
+    """Broadcast to `sizes` without a copy; -1 keeps an extent."""
+    wanted = ints(sizes)
+    extra = len(wanted) - x.ndim
+    shape = tuple(x.shape[i - extra] if n == -1 and i >= extra else n for i, n in enumerate(wanted))
+    return expand_to(x, shape=shape)
+
+
+def squeeze(x: Any, dim: int | None = None) -> Any:
+    """Without its axes of extent 1, or without axis `dim` if its extent is 1."""
+    drop = range(x.ndim) if dim is None else (axis_of(dim, x.ndim),)
+    return _reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in drop or n != 1))
+
+
+def unsqueeze(x: Any, dim: int) -> Any:
+    """With a new axis of extent 1 at `dim`."""
+    shape = list(x.shape)
+    shape.insert(axis_of(dim, x.ndim + 1), 1)
+    return _reshape(x, shape=tuple(shape))
+
+
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """The axes from start_dim to end_dim as one."""
+    if x.ndim == 0:
+        return _reshape(x, shape=(1,))
+    a, b = axis_of(start_dim, x.ndim), axis_of(end_dim, x.ndim)
+    return _reshape(x, shape=(*x.shape[:a], math.prod(x.shape[a : b + 1]), *x.shape[b + 1 :]))
+
+
+_flip = Op(
+    "flip",
+    lambda xp, x, *, dims: xp.flip(x, dims),
+    lambda g, _y, _x, *, dims: _flip(g, dims=dims),
+)
+_roll = Op(
+    "roll",
+    lambda xp, x, *, shifts, dims: xp.roll(x, shifts, dims),
+    lambda g, _y, _x, *, shifts, dims: _roll(g, shifts=tuple(-s for s in shifts), dims=dims),
+)
+_tril = Op(
+    "tril",
+    lambda xp, x, *, diagonal: xp.tril(x, diagonal),
+    lambda g, _y, _x, *, diagonal: _tril(g, diagonal=diagonal),
+)
+_triu = Op(
+    "triu",
+    lambda xp, x, *, diagonal: xp.triu(x, diagonal),
+    lambda g, _y, _x, *, diagonal: _triu(g, diagonal=diagonal),
+)
+
+
+def flip(x: Any, *dims: Any) -> Any:
+    """Reversed along `dims`."""
+    return _flip(x, dims=tuple(axis_of(d, x.ndim) for d in ints(dims)))
+
+
+def roll(x: Any, shifts: int | Sequence[int], dims: int | Sequence[int]) -> Any:
+    """Shifted along `dims`; what leaves at the end comes in at the start."""
+    by = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    along = (dims,) if isinstance(dims, int) else tuple(dims)
+    return _roll(x, shifts=by, dims=tuple(axis_of(d, x.ndim) for d in along))
+
+
+def tril(x: Any, diagonal: int = 0) -> Any:
+    """The lower triangle of the last two axes, zeros above `diagonal`."""
+    return _tril(x, diagonal=diagonal)
+
+
+def triu(x: Any, diagonal: int = 0) -> Any:
+    """The upper triangle of the last two axes, zeros below `diagonal`."""
+    return _triu(x, diagonal=diagonal)
+
+
+def repeat(x: Any, *sizes: Any) -> Any:
+    """Copies of x laid side by side, sizes[i] times along axis i (leading axes are added)."""
+    times = ints(sizes)
+    if len(times) < x.ndim:
+        raise ValueError(f"repeat: {len(times)} sizes for a tensor of {x.ndim} axes")
+    shape = (1,) * (len(times) - x.ndim) + tuple(x.shape)
+    thin = tuple(n for extent in shape for n in (1, extent))
+    wide = tuple(n for k, extent in zip(times, shape, strict=True) for n in (k, extent))
+    tiled = expand_to(_reshape(x, shape=thin), shape=wide)
+    return _reshape(tiled, shape=tuple(k * n for k, n in zip(times, shape, strict=True)))
+
+
+_cast = Op(
+    "cast",
+    lambda _xp, x, *, dtype, source: x.astype(dtype),
+    lambda g, _y, _x, *, dtype, source: _cast(g, dtype=source, source=dtype),
+)
+_cast_off = Op("cast", lambda _xp, x, *, dtype: x.astype(dtype))
+_transfer = Op(
+    "transfer",
+    lambda xp, x, *, to, source: get_backend(to).from_host(xp.to_host(x)),
+    lambda g, _y, _x, *, to, source: _transfer(g, to=source, source=to),
+)
+clone = Op(
+    "clone",
+    lambda _xp, x: x.copy(),
+    lambda g, _y, _x: g,
+    doc="A copy, on the tape: gradients flow through it.",
+)
+
+
+def cast(x: Any, *, dtype: np.dtype[Any]) -> Any:
+    """The values in another dtype; gradients flow between floating dtypes only."""
+    if x.dtype == dtype:
+        return x
+    if dtype.kind not in "fc":
+        return _cast_off(x, dtype=dtype)
+    return _cast(x, dtype=dtype, source=x.dtype)
+
+
+def transfer(x: Any, *, to: str) -> Any:
+    """The values on another device; gradients come back to this one."""
+    return _transfer(x, to=to, source=x.device)
+
+
+# ---- many in or many out --------------------------------------------------------------------------
+
+_zeros = Op("zeros", lambda xp, like, *, shape: xp.zeros(shape, like.dtype))
+
+
+def _present(gs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
+    """The cotangents, zeros in the place of absent ones."""
+    like = next(g for g in gs if g is not None)
+    return [
+        _zeros(like, shape=s) if g is None else g for g, s in zip(gs, shapes, strict=True)
+    ]
+
+
+def _split_forward(_xp: Any, x: Array, *, sizes: tuple[int, ...], dim: int) -> tuple[Array, ...]:
+    lead = (slice(None),) * dim
+    ends = list(accumulate(sizes))
+    return tuple([x[(*lead, slice(e - n, e))] for e, n in zip(ends, sizes, strict=True)])
+
+
+def _split_rule(gs: Any, _ys: Any, x_shape: Shape, *, sizes: tuple[int, ...], dim: int) -> Any:
+    shapes = [(*x_shape[:dim], n, *x_shape[dim + 1 :]) for n in sizes]
+    return [_cat(*_present(gs, shapes), dim=dim, sizes=sizes)]
+
+
+_split = JointOp("split", _split_forward, _split_rule, several=True)
+_cat = JointOp(
+    "cat",
+    lambda xp, *xs, dim, sizes: xp.concatenate(xs, axis=dim),
+    lambda g, _y, *_xs, dim, sizes: _split(g, sizes=sizes, dim=dim),
+)
+_unbind = JointOp(
+    "unbind",
+    lambda xp, x, *, dim: tuple(xp.moveaxis(x, dim, 0) if dim else x),
+    lambda gs, _ys, x_shape, *, dim: [
+        _stack(*_present(gs, [x_shape[:dim] + x_shape[dim + 1 :]] * len(gs)), dim=dim)
+    ],
+    several=True,
+)
+_stack = JointOp(
+    "stack",
+    lambda xp, *xs, dim: xp.stack(xs, axis=dim),
+    lambda g, _y, *_xs, dim: _unbind(g, dim=dim),
+)
+
+
+def cat(tensors: Sequence[V], dim: int = 0) -> V:
+    """Join along an existing axis; the other extents must agree.
+
+    >>> import minigrad as mg
+    >>> mg.cat([mg.zeros(2), mg.ones(1)])
+    tensor([0., 0., 1.])
+    """
+    xs: Sequence[Any] = tuple(tensors)
+    if not xs:
+        raise ValueError("cat: expected at least one tensor, got none")
+    axis = axis_of(dim, xs[0].ndim)
+    others = {(*x.shape[:axis], *x.shape[axis + 1 :]) for x in xs}
+    if len(others) > 1 or len({x.ndim for x in xs}) > 1:
+        raise ValueError(f"cat along dim {dim}: shapes {[x.shape for x in xs]} differ elsewhere")
+    return _cat(*xs, dim=axis, sizes=tuple(x.shape[axis] for x in xs))
+
+
+def stack(tensors: Sequence[V], dim: int = 0) -> V:
+    """Join along a new axis; all shapes must be equal."""
+    xs: Sequence[Any] = tuple(tensors)
+    if not xs:
+        raise ValueError("stack: expected at least one tensor, got none")
+    if any(x.shape != xs[0].shape for x in xs):
+        raise ValueError(f"stack: expected equal shapes, got {sorted({x.shape for x in xs})}")
+    return _stack(*xs, dim=axis_of(dim, xs[0].ndim + 1))
+
+
+def split(x: V, split_size: int | Sequence[int], dim: int = 0) -> tuple[V, ...]:
+    """Pieces of `split_size` along `dim` (the last may be smaller), or of the sizes in a list."""
+    tensor: Any = x
+    axis = axis_of(dim, tensor.ndim)
+    extent: int = tensor.shape[axis]
+    if isinstance(split_size, int):
+        if split_size < 1:
+            raise ValueError(f"split: split_size must be positive, got {split_size}")
+        starts = range(0, max(extent, 1), split_size)
+        sizes = tuple(min(split_size, extent - start) for start in starts)
+    else:
+        sizes = tuple(split_size)
+        if sum(sizes) != extent or min(sizes, default=0) < 0:
+            raise ValueError(f"split: sizes {sizes} do not add up to {extent} along dim {dim}")
+    return _split(tensor, sizes=sizes, dim=axis)
+
+
+def chunk(x: V, chunks: int, dim: int = 0) -> tuple[V, ...]:
+    """`chunks` pieces of equal extent along `dim` (as in PyTorch: the last ones may be smaller)."""
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks must be positive, got {chunks}")
+    tensor: Any = x
+    extent = tensor.shape[axis_of(dim, tensor.ndim)]
+    return split(x, max(1, -(-extent // chunks)), dim)
+
+
+def unbind(x: V, dim: int = 0) -> tuple[V, ...]:
+    """The slices along `dim`, without that axis: what iterating over a tensor gives."""
+    tensor: Any = x
+    return _unbind(tensor, dim=axis_of(dim, tensor.ndim))

@@ -1,0 +1,281 @@
+"""The tape: nodes in the order of their creation, and the sweep that gathers what flows back.
+
+Nothing here knows of Tensors. A *value* below is an array in a plain backward pass, and a Tensor
+when the backward pass is itself recorded (`lift` then turns what a node saved into Tensors).
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+Value = Any
+Edge = tuple["Node | Leaf", int]  # the i-th output of a node: what a Tensor is a handle on
+Lift = Callable[[Value, Edge], Value]
+
+# What waits for one value is summed before it holds more than this many bytes.
+WAITING_LIMIT = 32 * 2**20
+
+_creation = itertools.count(1)
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+mode = _Mode()  # per thread; `autograd.no_grad` switches it
+
+
+class Leaf:
+    """The end of the tape at a tensor that nobody computed: a parameter or an input."""
+
+    __slots__ = ("dtype", "grad", "order", "shapes")
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self.order = next(_creation)
+        self.shapes = (shape,)
+        self.dtype = dtype
+        self.grad: Any = None
+
+    def renumber(self) -> None:
+        """Note that the leaf was written: nodes that are older saw another value."""
+        self.order = next(_creation)
+
+
+class Node:
+    """One application of an op: what its rule needs (`xs`, `ys`, `params`), and where from."""
+
+    __slots__ = ("edges", "op", "order", "params", "shapes", "xs", "ys")
+
+    def __init__(
+        self,
+        op: Any,
+        xs: Sequence[Any],
+        ys: Any,
+        params: dict[str, Any],
+        edges: Sequence[Edge | None],
+        shapes: tuple[tuple[int, ...], ...],
+    ) -> None:
+        self.order = next(_creation)
+        self.op = op
+        self.xs = xs
+        self.ys = ys
+        self.params = params
+        self.edges = edges
+        self.shapes = shapes
+
+    def free(self) -> None:
+        """Let go of everything saved; a later sweep through this node raises."""
+        self.op = self.xs = self.ys = None
+        self.edges = ()
+
+
+class Later:
+    """An application of an op that has not run: a contribution that waits for its like."""
+
+    __slots__ = ("op", "params", "xs")
+
+    def __init__(self, op: Any, *xs: Value, **params: Any) -> None:
+        self.op = op
+        self.xs = xs
+        self.params = params
+
+    def run(self) -> Value:
+        return self.op(*self.xs, **self.params)
+
+
+class _Sum:
+    """What has flowed into one value so far: a running total, and applications that wait."""
+
+    __slots__ = ("owned", "total", "waiting", "waiting_bytes")
+
+    def __init__(self, first: Value) -> None:
+        self.total: Value = None
+        self.owned = False  # whether `total` was made here, so that it may be written
+        self.waiting: dict[Any, list[Later]] = {}
+        self.waiting_bytes = 0
+        self.add(first, in_place=False)
+
+    def add(self, g: Value, in_place: bool) -> None:
+        if type(g) is Later:
+            self.waiting.setdefault(g.op, []).append(g)
+            self.waiting_bytes += sum(x.nbytes for x in g.xs)
+            if self.waiting_bytes > WAITING_LIMIT:
+                self.settle()
+        elif self.total is None:
+            self.total = g
+        elif self.owned and in_place and self.total.dtype == g.dtype:
+            self.total += g
+        else:
+            self.total = self.total + g
+            self.owned = True
+
+    def settle(self) -> Value:
+        """Run what waits, all applications of one op together, and give the total."""
+        for op, applications in self.waiting.items():
+            into = self.total if self.owned else None
+            summed = op.settle(into, applications)
+            merged = into is not None or self.total is None
+            self.total = summed if merged else self.total + summed
+            self.owned = True
+        self.waiting.clear()
+        self.waiting_bytes = 0
+        return self.total
+
+
+def sweep(
+    seeds: Iterable[tuple[Edge, Value]],
+    *,
+    targets: Sequence[Edge] | None = None,
+    lift: Lift | None = None,
+    retain: bool = False,
+) -> dict[Edge, Value]:
+    """Pull the cotangents in `seeds` back along the tape, newest node first.
+
+    Returns the cotangent of each edge in `targets` (of every leaf when it is None) that anything
+    flowed into. With `lift`, rules run on recorded values. Without `retain`, nodes are freed.
+    """
+    seeds = list(seeds)
+    nodes = _history(edge[0] for edge, _ in seeds)
+    wanted = None if targets is None else _leading_to(targets, nodes)
+    wishes = set(targets or ())
+    found: dict[Edge, Value] = {}
+    table: dict[Node | Leaf, list[Value]] = {}
+    for (node, i), g in seeds:
+        _deliver(table, node, i, g, lift)
+    for node in nodes:
+        slots = table.pop(node, None)
+        if slots is not None:
+            if wishes:
+                _note_wishes(node, slots, wishes, found)
+            if wanted is None or node in wanted:
+                _pull(node, slots, wanted, table, lift)
+        if not retain:
+            node.free()
+    for leaf, slots in table.items():
+        if targets is None or (leaf, 0) in wishes:
+            found[leaf, 0] = _settled(slots[0])
+    return found
+
+
+def _note_wishes(
+    node: Node, slots: list[Value], wishes: set[Edge], found: dict[Edge, Value]
+) -> None:
+    for i in range(len(slots)):
+        if (node, i) in wishes:
+            found[node, i] = slots[i] = _settled(slots[i])
+
+
+def _settled(slot: Value) -> Value:
+    """What a slot holds as one value: an absent cotangent stays None."""
+    if type(slot) is _Sum:
+        return slot.settle()
+    return slot.run() if type(slot) is Later else slot
+
+
+def _pull(
+    node: Node,
+    slots: list[Value],
+    wanted: set[Node | Leaf] | None,
+    table: dict[Node | Leaf, list[Value]],
+    lift: Lift | None,
+) -> None:
+    """Run one node's rule and deliver what it gives to the node's inputs."""
+    op, edges, xs, ys = node.op, node.edges, node.xs, node.ys
+    if op is None:
+        raise RuntimeError(
+            "backward went through a part of the graph that an earlier backward has freed; "
+            "pass retain_graph=True to the first backward, or run the forward pass again "
+            "(a recurrent state carried over needs state = mg.detach(state) in between)"
+        )
+    if op.through is not None and type(slots[0]) is Later:
+        later = op.through(slots[0], node.params)
+        if later is not None and edges[0] is not None:
+            _deliver(table, edges[0][0], edges[0][1], later, lift)
+            return
+    gs = [_settled(slot) for slot in slots]
+    if wanted is None:
+        needs = [edge is not None for edge in edges]
+    else:
+        needs = [edge is not None and edge[0] in wanted for edge in edges]
+    _refuse_stale(node)
+    if lift is not None:
+        xs = [x if e is None or x is None else lift(x, e) for x, e in zip(xs, edges, strict=True)]
+        ys = _lift_outputs(node, lift)
+    if op.shapes_of:
+        xs = list(xs)
+        for k in op.shapes_of:
+            edge = edges[k]
+            xs[k] = None if edge is None else edge[0].shapes[edge[1]]
+    g = gs if op.several else gs[0]
+    for edge, gx, need in zip(edges, op.pull(g, ys, xs, needs, node.params), needs, strict=True):
+        if need and gx is not None and edge is not None:
+            parent, i = edge
+            if op.fit is not None and gx.shape != parent.shapes[i]:
+                gx = op.fit(gx, parent.shapes[i])
+            _deliver(table, parent, i, gx, lift)
+
+
+def _lift_outputs(node: Node, lift: Lift) -> Value:
+    if node.ys is None:
+        return None
+    if node.op.several:
+        return tuple(lift(y, (node, i)) for i, y in enumerate(node.ys))
+    return lift(node.ys, (node, 0))
+
+
+def _refuse_stale(node: Node) -> None:
+    for x, edge in zip(node.xs, node.edges, strict=True):
+        if edge is not None and x is not None and edge[0].order > node.order:
+            raise RuntimeError(
+                f"stale graph: a leaf of shape {edge[0].shapes[0]} that {node.op.name} saved was "
+                "written (by an optimiser step or copy_) after the forward pass; run the forward "
+                "pass again before calling backward"
+            )
+
+
+def _deliver(
+    table: dict[Node | Leaf, list[Value]], node: Node | Leaf, i: int, g: Value, lift: Lift | None
+) -> None:
+    """Add a contribution to the i-th output of a node."""
+    if lift is not None and type(g) is Later:
+        g = g.run()
+    slots = table.get(node)
+    if slots is None:
+        slots = table[node] = [None] * len(node.shapes)
+    held = slots[i]
+    if held is None:
+        slots[i] = g
+        return
+    if type(held) is not _Sum:
+        held = slots[i] = _Sum(held)
+    held.add(g, in_place=lift is None)
+
+
+def _history(roots: Iterable[Node | Leaf]) -> list[Node]:
+    """All nodes that the roots were computed from, newest first."""
+    seen: set[Node] = set()
+    stack = [root for root in roots if type(root) is Node]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            for edge in node.edges:
+                if edge is not None and type(edge[0]) is Node:
+                    stack.append(edge[0])
+    return sorted(seen, key=_order, reverse=True)
+
+
+def _order(node: Node) -> int:
+    return node.order
+
+
+def _leading_to(targets: Sequence[Edge], nodes: list[Node]) -> set[Node | Leaf]:
+    """The targets' nodes, and every node from which the sweep can reach one of them."""
+    wanted: set[Node | Leaf] = {node for node, _ in targets}
+    for node in reversed(nodes):
+        if any(edge is not None and edge[0] in wanted for edge in node.edges):
+            wanted.add(node)
+    return wanted

@@ -1,0 +1,446 @@
+"""`Tensor`: a handle on a value and on the place of the tape where it was computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from minigrad import ops, tape
+from minigrad.backend import Array, Backend, backend_of, get_backend, is_array
+from minigrad.op import Op
+from minigrad.tape import Edge, Leaf, Node
+
+_NUMBERS = (float, int, bool, complex)
+_DTYPE_NAMES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+
+
+class Tensor(ops.Operators):
+    """An array with a place on the tape: `data` is the array, `edge` the place (or None).
+
+    Tensors are values: no operation writes into one. `x += y` makes a new tensor and rebinds x;
+    only optimisers, `copy_` and `load_state_dict` write, and only leaves.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4., 6.])
+    """
+
+    __slots__ = ("__weakref__", "data", "edge")
+
+    def __init__(self, data: Array, edge: Edge | None = None) -> None:
+        self.data = data
+        self.edge = edge
+
+    def __run_op__(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Run `op` on the arrays of `xs`, and record a node if a gradient may be asked for."""
+        arrays: list[Any] = []
+        edges: list[Edge | None] = []
+        recorded = False
+        for x in xs:
+            if isinstance(x, Tensor):
+                arrays.append(x.data)
+                edge = x.edge
+                edges.append(edge)
+                if edge is not None:
+                    recorded = True
+            else:
+                run = getattr(x, "__run_op__", None)
+                if run is not None:  # a symbol: the op belongs to the function being fused
+                    return run(op, xs, params)
+                arrays.append(x if type(x) in _NUMBERS else _constant(x))
+                edges.append(None)
+        try:
+            if not (recorded and op.rules and tape.mode.recording):
+                y = op.forward(backend_of(self.data), *arrays, **params)
+                return tuple(map(Tensor, y)) if type(y) is tuple else Tensor(y)
+            y = op.saving_forward(backend_of(self.data), *arrays, **params)
+        except Exception as error:
+            _explain(error, op, arrays)
+            raise
+        if type(y) is tuple:
+            ys = y if op.saves_y else None
+            node = Node(op, op.saved(arrays), ys, params, edges, tuple([a.shape for a in y]))
+            return tuple([Tensor(a, (node, i)) for i, a in enumerate(y[: op.visible])])
+        ys = y if op.saves_y else None
+        return Tensor(y, (Node(op, op.saved(arrays), ys, params, edges, (y.shape,)), 0))
+
+    # ---- what it is ---------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The extents of the axes."""
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of the elements."""
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.data.ndim
+
+    @property
+    def device(self) -> str:
+        """Where the array lives: "cpu" or "cuda"."""
+        return self._backend.device
+
+    @property
+    def _backend(self) -> Backend:
+        return backend_of(self.data)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a backward pass reaches this tensor."""
+        return self.edge is not None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether nobody computed this tensor: only such tensors collect `.grad`."""
+        return self.edge is None or type(self.edge[0]) is Leaf
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What `backward` has added up for this leaf; None before, and on computed tensors."""
+        return self.edge[0].grad if self.edge and isinstance(self.edge[0], Leaf) else None
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        leaf = self._leaf("to set .grad")
+        if value is not None and value.shape != self.shape:
+            raise ValueError(f"grad has shape {value.shape}, but the tensor has {self.shape}")
+        leaf.grad = value
+
+    def _leaf(self, purpose: str) -> Leaf:
+        if self.edge is None or not isinstance(self.edge[0], Leaf):
+            raise RuntimeError(
+                f"{purpose} needs a leaf that requires grad (a Parameter, or a tensor made with "
+                "requires_grad=True); this tensor "
+                + ("was computed: use .detach()" if self.edge else "does not require grad")
+            )
+        return self.edge[0]
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Make this leaf collect a gradient, or stop it from doing so; returns itself."""
+        if not self.is_leaf:
+            raise RuntimeError("requires_grad_ works on leaves; on a computed tensor use .detach()")
+        if requires_grad and self.dtype.kind not in "fc":
+            raise TypeError(f"only floating tensors can require grad, not {self.dtype}")
+        if requires_grad != self.requires_grad:
+            self.edge = (Leaf(self.shape, self.dtype), 0) if requires_grad else None
+        return self
+
+    def detach(self) -> Tensor:
+        """The same value off the tape (the array is shared)."""
+        return Tensor(self.data)
+
+    # ---- values out and in ----------------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as a NumPy array; raises on a recorded tensor, where gradients would end."""
+        if self.edge is not None:
+            raise RuntimeError(
+                "this tensor is recorded on the tape, and NumPy would lose its gradient: "
+                "write x.detach().numpy(), or a minigrad function (mg.exp(x), not np.exp(x))"
+            )
+        return self._backend.to_host(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.detach()._backend.asarray(self.data).__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self._backend.asarray(self.data).__dlpack_device__()
+
+    def item(self) -> Any:
+        """The one element as a Python number."""
+        if self.data.size != 1:
+            raise ValueError(f"item() needs one element; this tensor has shape {self.shape}")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self._backend.to_host(self.data).tolist()
+
+    def copy_(self, value: Any) -> Self:
+        """Write `value` (an array or Tensor of this shape) into this leaf; older graphs go stale."""
+        source = value.data if isinstance(value, Tensor) else value
+        source = source if is_array(source) else np.asarray(source)
+        if not self.is_leaf:
+            raise RuntimeError("copy_ writes leaves only; this tensor was computed")
+        if source.shape != self.shape:
+            raise ValueError(f"copy_: expected shape {self.shape}, got {source.shape}")
+        self.data[...] = to_backend(source, self._backend)
+        self.mark_written()
+        return self
+
+    def mark_written(self) -> None:
+        """Tell the tape that `data` was written in place: older graphs through it are stale."""
+        if self.edge is not None:
+            self._leaf("mark_written").renumber()
+
+    def to(self, target: Any) -> Tensor:
+        """This tensor on another device ("cpu", "cuda") or in another dtype (mg.float64)."""
+        if not isinstance(target, str) or target in _DTYPE_NAMES:
+            return ops.cast(self, dtype=np.dtype(target))
+        backend = get_backend(target)
+        return self if backend is self._backend else ops.transfer(self, to=backend.device)
+
+    def cpu(self) -> Tensor:
+        """This tensor on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self) -> Tensor:
+        """This tensor on the GPU."""
+        return self.to("cuda")
+
+    def float(self) -> Tensor:
+        """This tensor in float32."""
+        return self.to(np.float32)
+
+    def double(self) -> Tensor:
+        """This tensor in float64."""
+        return self.to(np.float64)
+
+    def long(self) -> Tensor:
+        """This tensor in int64."""
+        return self.to(np.int64)
+
+    def bool(self) -> Tensor:
+        """This tensor as booleans: whether each element is not 0."""
+        return self.to(np.bool_)
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.data.size
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the extent of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
+    # ---- Python's protocols -----------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a 0-d tensor has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("cannot iterate over a 0-d tensor; write x.item() for its value")
+        return iter(ops.unbind(self))
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return ops.getitem(self, key)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
+    @property
+    def T(self) -> Tensor:
+        """The axes in reverse order: the transpose of a matrix."""
+        return ops.permute(self, *range(self.ndim - 1, -1, -1))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes swapped: the transpose of each matrix in a stack."""
+        return ops.transpose(self, -1, -2)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            "tensors are values and cannot be written by index: build the result instead with "
+            "mg.where(mask, value, x), mg.stack([...]) or mg.cat([...])"
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iub":
+            raise TypeError(f"only an integer tensor can be an index, not {self.dtype}")
+        return int(self.item())
+
+    def __repr__(self) -> str:
+        text = np.array2string(self._backend.to_host(self.data), separator=", ", prefix="tensor(")
+        notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
+        notes += [] if self.device == "cpu" else [f"device={self.device!r}"]
+        if self.edge is not None:
+            node = self.edge[0]
+            leaf = isinstance(node, Leaf) or node.op is None
+            notes.append("requires_grad=True" if leaf else f"op={node.op.name}")
+        return f"tensor({', '.join([text, *notes])})"
+
+    # ---- ops as methods ---------------------------------------------------------------------------
+
+    abs = ops.abs
+    exp = ops.exp
+    log = ops.log
+    log1p = ops.log1p
+    expm1 = ops.expm1
+    sqrt = ops.sqrt
+    tanh = ops.tanh
+    sigmoid = ops.sigmoid
+    erf = ops.erf
+    sin = ops.sin
+    cos = ops.cos
+    tan = ops.tan
+    atan = ops.atan
+    sinh = ops.sinh
+    cosh = ops.cosh
+    sign = ops.sign
+    floor = ops.floor
+    ceil = ops.ceil
+    round = ops.round
+    relu = ops.relu
+    maximum = ops.maximum
+    minimum = ops.minimum
+    square = ops.square
+    pow = ops.pow
+    isnan = ops.isnan
+    isinf = ops.isinf
+    isfinite = ops.isfinite
+    eq = ops.eq
+    ne = ops.ne
+    lt = ops.lt
+    le = ops.le
+    gt = ops.gt
+    ge = ops.ge
+    logical_and = ops.logical_and
+    logical_or = ops.logical_or
+    logical_not = ops.logical_not
+    add = ops.add
+    sub = ops.sub
+    mul = ops.mul
+    div = ops.div
+    sum = ops.sum
+    mean = ops.mean
+    var = ops.var
+    std = ops.std
+    amax = ops.amax
+    amin = ops.amin
+    max = ops.max
+    min = ops.min
+    argmax = ops.argmax
+    argmin = ops.argmin
+    any = ops.any
+    all = ops.all
+    logsumexp = ops.logsumexp
+    cumsum = ops.cumsum
+    prod = ops.prod
+    norm = ops.norm
+    reshape = ops.reshape
+    permute = ops.permute
+    transpose = ops.transpose
+    movedim = ops.movedim
+    expand = ops.expand
+    squeeze = ops.squeeze
+    unsqueeze = ops.unsqueeze
+    flatten = ops.flatten
+    flip = ops.flip
+    roll = ops.roll
+    tril = ops.tril
+    triu = ops.triu
+    repeat = ops.repeat
+    clone = ops.clone
+    split = ops.split
+    chunk = ops.chunk
+    unbind = ops.unbind
+    gather = ops.gather
+    index_select = ops.index_select
+    masked_fill = ops.masked_fill
+    sort = ops.sort
+    argsort = ops.argsort
+    topk = ops.topk
+    matmul = ops.matmul
+    view = ops.reshape
+    swapaxes = ops.transpose
+    clamp = ops.clamp
+    clip = ops.clamp
+
+    # ---- gradients --------------------------------------------------------------------------------
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
+        """Add d(self)/d(leaf), times `gradient`, to `.grad` of every leaf this was computed from."""
+        if self.edge is None:
+            raise RuntimeError(
+                "backward: this tensor does not depend on anything that requires grad "
+                "(was it computed under no_grad, or from tensors made without requires_grad=True?)"
+            )
+        start = seed_of(self, gradient, "backward")
+        seed = [(self.edge, start if create_graph else start.data)]
+        retain = create_graph if retain_graph is None else retain_graph
+        lift = Tensor if create_graph else None
+        for (leaf, _), g in tape.sweep(seed, lift=lift, retain=retain).items():
+            assert isinstance(leaf, Leaf)
+            collect(leaf, g, create_graph)
+
+
+def collect(leaf: Leaf, g: Any, create_graph: bool) -> None:
+    """Add the cotangent that a sweep has found to the leaf's `.grad`, in the leaf's dtype."""
+    found: Tensor = g if create_graph else Tensor(g)
+    if found.dtype != leaf.dtype:
+        found = found.to(leaf.dtype)
+    leaf.grad = found if leaf.grad is None else leaf.grad + found
+
+
+def seed_of(output: Tensor, gradient: Tensor | None, name: str) -> Tensor:
+    """The cotangent with which a backward pass starts: ones for a scalar, else `gradient`."""
+    if gradient is None:
+        if output.data.size != 1:
+            raise RuntimeError(
+                f"{name}: the output has shape {output.shape}; only a scalar needs no gradient: "
+                f"sum it, or pass a tensor of that shape"
+            )
+        return Tensor(output._backend.ones(output.shape, output.dtype))
+    if gradient.shape != output.shape:
+        raise ValueError(
+            f"{name}: the gradient has shape {gradient.shape}, the output {output.shape}"
+        )
+    return gradient
+
+
+def to_backend(array: Array, backend: Backend) -> Array:
+    """An array moved to `backend`, if it is not there already."""
+    source = backend_of(array)
+    return array if source is backend else backend.from_host(source.to_host(array))
+
+
+def _constant(x: Any) -> Any:
+    """An argument of an op that is no tensor: an array as it is, a NumPy scalar as a number."""
+    if isinstance(x, np.generic):
+        return x.item()
+    if is_array(x):
+        return x
+    raise TypeError(
+        f"expected a tensor, an array or a number, got {type(x).__name__}; write mg.tensor(...)"
+    )
+
+
+def _explain(error: Exception, op: Op, arrays: Sequence[Any]) -> None:
+    """Add to an error which op met which shapes, and the cause if devices were mixed."""
+    shown = ", ".join(str(a.shape) if is_array(a) else repr(a) for a in arrays)
+    error.add_note(f"in minigrad op {op.name}: arguments of shapes {shown}")
+    devices = sorted({backend_of(a).device for a in arrays if is_array(a)})
+    if len(devices) > 1:
+        error.add_note(f"the arguments live on {devices}: move one with .to({devices[-1]!r})")
