@@ -22,6 +22,8 @@ from minigrad.creation import set_default_dtype as set_default_dtype
 from minigrad.creation import tensor as tensor
 from minigrad.creation import zeros as zeros
 from minigrad.creation import zeros_like as zeros_like
+from minigrad.fuse import FuseError as FuseError
+from minigrad.fuse import fuse as fuse
 from minigrad.ops import *  # noqa: F403  # every primitive is a function of the package
 from minigrad.random import Generator as Generator
 from minigrad.random import manual_seed as manual_seed

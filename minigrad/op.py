@@ -55,6 +55,7 @@ class Op:
 
     @property
     def differentiable(self) -> bool:
+        """Whether a gradient can flow through the op."""
         return bool(self.rules)
 
     def __call__(self, x: V, /, *xs: Any, **params: Any) -> V:

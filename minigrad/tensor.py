@@ -54,7 +54,7 @@ class Tensor(ops.Operators):
                 arrays.append(x if type(x) in _NUMBERS else _constant(x))
                 edges.append(None)
         try:
-            if not (recorded and op.rules and tape.mode.recording):
+            if not (recorded and op.differentiable and tape.mode.recording):
                 y = op.forward(backend_of(self.data), *arrays, **params)
                 return tuple(map(Tensor, y)) if type(y) is tuple else Tensor(y)
             y = op.saving_forward(backend_of(self.data), *arrays, **params)

@@ -80,5 +80,36 @@ class Backend:
         exec(compile(kernel.python, f"<fused {kernel.name}>", "exec"), scope)
         return scope[kernel.name](self)
 
+    def chunks(self, x: Array, n: int, dim: int) -> list[Array]:
+        """Views of the n equal chunks of x along `dim`."""
+        extent = x.shape[dim]
+        if extent % n:
+            raise ValueError(f"cannot take {n} equal chunks of shape {x.shape} along dim {dim}")
+        size = extent // n
+        if dim == 0:
+            return [x[k : k + size] for k in range(0, extent, size)] if size else [x] * n
+        lead = (slice(None),) * (dim % x.ndim)
+        return [x[(*lead, slice(k * size, (k + 1) * size))] for k in range(n)]
+
+    def empty_chunks(self, n: int, dim: int, like: tuple[Array, ...]) -> Array:
+        """A buffer for n chunks along `dim`, each of the shape to which `like` broadcasts."""
+        shape = like[0].shape
+        if any(x.shape != shape for x in like[1:]):
+            shape = np.broadcast_shapes(*[x.shape for x in like])
+        shape = list(shape)
+        shape[dim] *= n
+        return self.empty(shape, like[0].dtype)
+
+    def join_chunks(self, lanes: tuple[Array | float, ...], dim: int) -> Array:
+        """Chunks along `dim` as one array; a number stands for a chunk filled with it."""
+        arrays = [x for x in lanes if not isinstance(x, float)]
+        shape = np.broadcast_shapes(*[x.shape for x in arrays])
+        like = arrays[0]
+        full = [
+            self.full(shape, x, like.dtype) if isinstance(x, float) else self.broadcast_to(x, shape)
+            for x in lanes
+        ]
+        return self.concatenate(full, axis=dim)
+
     def synchronize(self) -> None:
         """Wait until the device has done what was asked of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -46,6 +47,12 @@ def check_number(
     number = float(value)
     if not (math.isfinite(number) and low <= number <= high and above < number < below):
         raise ValueError(text)
+
+
+def check_not_negative(who: str, options: Mapping[str, Any], **instead: float) -> None:
+    """Check that each option named in `instead`, whose values are examples, is 0 or more."""
+    for name, example in instead.items():
+        check_number(who, name, options[name], example)
 
 
 def check_count(who: str, name: str, value: Any, instead: int, low: int = 0) -> None:

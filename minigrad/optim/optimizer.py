@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from minigrad.backend import Array, backend_of
 from minigrad.optim.checks import plain
 from minigrad.optim.params import (
@@ -109,6 +111,9 @@ class Optimizer(ABC):
         named = name_params(self._who, group["params"], dict(self._named_params()))
         options = {**self.defaults, **{k: plain(v) for k, v in options_of(group).items()}}
         self.check(options)
+        for _, p in named:
+            if isinstance(p.data, np.generic):  # a NumPy scalar cannot be written into
+                p.data = np.asarray(p.data)
         self.param_groups.append(
             {
                 "params": [p for _, p in named],
@@ -220,3 +225,8 @@ class Optimizer(ABC):
         for group, options in zip(self.param_groups, groups, strict=True):
             group.update(options)
         self.state = loaded
+
+
+def decayed(p: Array, g: Array, group: Group) -> Array:
+    """Add the gradient of the L2 penalty ½ · weight_decay · ‖p‖² to `g`."""
+    return g + group["weight_decay"] * p if group["weight_decay"] else g

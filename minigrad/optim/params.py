@@ -10,9 +10,7 @@ from minigrad.optim.checks import plain
 from minigrad.tensor import Tensor
 
 Group: TypeAlias = dict[str, Any]
-Params: TypeAlias = (
-    Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
-)
+Params: TypeAlias = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Mapping[str, Any]]
 
 # Keys of a group that are no option: what it holds, a label, and where schedules begin.
 _NOT_OPTIONS = {"params", "param_names", "name", "initial_lr"}
@@ -80,7 +78,9 @@ def saved_options(
         own, others = set(group["param_names"]), set(other["params"])
         faults = [f"{name!r} is missing" for name in sorted(own - others)]
         faults += [f"{name!r} is not a parameter of it" for name in sorted(others - own)]
-        faults += [f"the option {key!r} is missing" for key in sorted(defaults.keys() - other.keys())]
+        faults += [
+            f"the option {key!r} is missing" for key in sorted(defaults.keys() - other.keys())
+        ]
         if faults:
             more = f" and {len(faults) - 4} more" if len(faults) > 4 else ""
             raise ValueError(
@@ -102,25 +102,24 @@ def name_params(who: str, params: Any, before: Group) -> list[tuple[str, Tensor]
         TypeError: something is not a Tensor.
         ValueError: a Tensor cannot be optimised, or one of them or a name comes twice.
     """
-    found = dict(before)
-    items = [params] if isinstance(params, Tensor) else as_list(who, params)
-    for item in items:
-        named = isinstance(item, tuple)
-        name, p = item if named else (f"param.{len(found)}", item)
+    names = {id(p): name for name, p in before.items()}
+    found: list[tuple[str, Tensor]] = []
+    for item in [params] if isinstance(params, Tensor) else as_list(who, params):
+        name, p = item if isinstance(item, tuple) else (f"param.{len(names)}", item)
         _check_parameter(who, name, p)
-        twin = next((key for key, other in found.items() if other is p), None)
-        if twin is not None:
+        if id(p) in names:
             raise ValueError(
-                f"{who}: the parameter {name!r} comes twice (first as {twin!r}): it would be "
-                "updated twice in one step; give each parameter once"
+                f"{who}: the parameter {name!r} comes twice (first as {names[id(p)]!r}) and would "
+                "be updated twice in a step; give each parameter once"
             )
-        if name in found:
+        if name in names.values():
             raise ValueError(
                 f"{who}: two parameters are called {name!r}; name them apart, for example "
                 "[('encoder.' + name, p) for name, p in encoder.named_parameters()]"
             )
-        found[name] = p
-    return [(name, p) for name, p in found.items() if name not in before]
+        names[id(p)] = name
+        found.append((name, p))
+    return found
 
 
 def _check_parameter(who: str, name: Any, p: Any) -> None:

@@ -1,0 +1,202 @@
+"""`@fuse`: an elementwise function, traced once, differentiated by the ops' own rules, as one op."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from minigrad.backend import Array, Backend, Kernel
+from minigrad.fuse.derive import Pullback, pull_back, with_hidden_outputs
+from minigrad.fuse.emit import kernel
+from minigrad.fuse.program import Program
+from minigrad.fuse.symbol import FuseError as FuseError
+from minigrad.fuse.symbol import Symbol, trace
+from minigrad.op import Op
+from minigrad.ops import Elementwise
+
+_PRESENT = (True,)
+
+
+class FusedOp(Op):
+    """A program as an op: one node on the tape, whose pull-back is again a program.
+
+    What the pull-back needs and would be dear to compute again (tanh, exp …) are hidden outputs:
+    outputs like the others, so that a second derivative flows through them too.
+    """
+
+    fit = Elementwise.fit
+
+    def __init__(self, name: str, program: Program, inputs: Sequence[str], outputs: Sequence[str]):
+        super().__init__(name, self._run)
+        self.program = program
+        self.inputs = inputs
+        self.outputs = outputs
+        self.visible = len(program.outputs)
+        self.saves_y = True
+        self._compiled: dict[tuple[Backend, bool], Callable[..., tuple[Array, ...]]] = {}
+        self._pullbacks: dict[tuple[tuple[bool, ...], tuple[bool, ...]], _Pull] = {}
+
+    @property
+    def differentiable(self) -> bool:
+        return True
+
+    @property
+    def several(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  # known only once derived
+        return len(self.full.outputs) > 1
+
+    @functools.cached_property
+    def full(self) -> Program:
+        """The program with its hidden outputs."""
+        return with_hidden_outputs(self.program)
+
+    @functools.cached_property
+    def _reads(self) -> tuple[int, ...]:
+        """Which inputs the pull-back reads, whatever is asked of it."""
+        full = self.full
+        return pull_back(full, _PRESENT * len(full.outputs), _PRESENT * len(full.inputs)).xs
+
+    def kernel(self, saving: bool = False) -> Kernel:
+        """The texts of the program, or (saving) of the one with hidden outputs."""
+        program = self.full if saving else self.program
+        hidden = range(len(program.outputs) - len(self.outputs))
+        names = [*self.outputs, *(f"saved{k}" for k in hidden)]
+        return kernel(program, self.name, self.inputs, names)
+
+    def _run(self, xp: Backend, *xs: Array, saving: bool = False) -> Any:
+        run = self._compiled.get((xp, saving))
+        if run is None:
+            run = self._compiled[xp, saving] = xp.compile(self.kernel(saving))
+        for x in xs:
+            if type(x) in (int, float, bool):
+                xs = _as_arrays(xp, xs)
+                break
+        ys = run(*xs)
+        return ys if len(ys) > 1 or saving and self.several else ys[0]
+
+    def saving_forward(self, xp: Backend, *xs: Array, **params: Any) -> Any:
+        return self._run(xp, *xs, saving=True)
+
+    def saved(self, xs: Sequence[Array]) -> Sequence[Array | None]:
+        return [x if k in self._reads else None for k, x in enumerate(xs)]
+
+    def pull(
+        self, g: Any, y: Any, xs: Sequence[Any], needs: Sequence[bool], params: dict[str, Any]
+    ) -> Sequence[Any]:
+        gs, ys = (g, y) if self.several else ((g,), (y,))
+        key = (tuple([one is not None for one in gs]), tuple(needs))
+        pull = self._pullbacks.get(key)
+        if pull is None:
+            pull = self._pullbacks[key] = _Pull(self, *key)
+        return pull(gs, ys, xs)
+
+    def pullback(self, present: Sequence[bool], wanted: Sequence[bool]) -> FusedOp:
+        """The pull-back as an op, for the cotangents that are present and the inputs wanted."""
+        return _Pull(self, tuple(present), tuple(wanted)).op
+
+
+class _Pull:
+    """One pull-back of a fused op: which cotangents come, and what it reads and gives."""
+
+    def __init__(self, op: FusedOp, present: tuple[bool, ...], wanted: tuple[bool, ...]) -> None:
+        self.derived: Pullback = pull_back(op.full, present, wanted)
+        names = op.kernel(saving=True)
+        ys = [lanes.names[0] if lanes.dim is None else op.outputs[k]
+              for k, lanes in enumerate(names.outputs)]
+        inputs = [f"g_{ys[k]}" for k, here in enumerate(present) if here]
+        inputs += [op.inputs[k] for k in self.derived.xs]
+        inputs += [ys[k] for k in self.derived.ys]
+        outputs = [f"d_{op.inputs[k]}" for k in self.derived.gives]
+        self.op = FusedOp(f"{op.name}_backward", self.derived.program, inputs, outputs)
+        self.count = len(op.program.inputs)
+
+    def __call__(self, gs: Sequence[Any], ys: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
+        derived = self.derived
+        result: list[Any] = [None] * self.count
+        if derived.gives:
+            given = [g for g in gs if g is not None]
+            given += [xs[k] for k in derived.xs]
+            given += [ys[k] for k in derived.ys]
+            out: Any = self.op(*given)
+            out = out if isinstance(out, tuple) else (out,)
+            for k, gx in zip(derived.gives, out, strict=True):
+                result[k] = gx
+        return result
+
+
+def _as_arrays(xp: Backend, xs: Sequence[Any]) -> tuple[Array, ...]:
+    dtype = next(x.dtype for x in xs if hasattr(x, "dtype"))
+    return tuple(x if hasattr(x, "dtype") else xp.asarray(x, dtype) for x in xs)
+
+
+class Fused:
+    """A fused function: call it like the function; see `fuse`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        parameters = inspect.signature(function).parameters.values()
+        if any(p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty for p in parameters):
+            raise FuseError(f"{function.__name__}: a fused function takes plain positional arguments")
+        self.names = [p.name for p in parameters]
+
+    @functools.cached_property
+    def _traced(self) -> tuple[FusedOp, bool]:
+        program, single = trace(self.function, len(self.names))
+        outputs = ["y"] if single else [f"y{k}" for k in range(len(program.outputs))]
+        return FusedOp(self.function.__name__, program, self.names, outputs), single
+
+    @property
+    def op(self) -> FusedOp:
+        """The op that the function became."""
+        return self._traced[0]
+
+    def __call__(self, *xs: Any) -> Any:
+        if len(xs) != len(self.names):
+            raise TypeError(f"{self.function.__name__} takes {self.names}, got {len(xs)} arguments")
+        for x in xs:
+            if isinstance(x, Symbol):  # within another fused function: part of it
+                return self.function(*xs)
+        op, single = self._traced
+        ys: Any = op(*xs)
+        return ys[0] if single and isinstance(ys, tuple) else ys
+
+    def __repr__(self) -> str:
+        return f"<fused {self.function.__name__}({', '.join(self.names)})>"
+
+    @property
+    def source(self) -> str:
+        """The derived forward and backward code, as run on NumPy."""
+        return "\n".join(k.python for k in self._kernels())
+
+    @property
+    def cuda_source(self) -> str:
+        """The derived forward and backward code of one element, as run on the GPU."""
+        return "\n".join(f"// {k.name}\n{k.c}\n" for k in self._kernels())
+
+    def _kernels(self) -> list[Kernel]:
+        op = self.op
+        hidden = len(op.full.outputs) - len(op.program.outputs)
+        present = [True] * len(op.program.outputs) + [False] * hidden
+        backward = op.pullback(present, [True] * len(op.program.inputs))
+        return [op.kernel(saving=True), backward.kernel()]
+
+
+def fuse(function: Callable[..., Any]) -> Fused:
+    """Make an elementwise function one op: one node on the tape, one kernel each way on a GPU.
+
+    The function is written in ordinary ops and operators, and is traced once, on its first call,
+    whatever shapes come later. Its backward code is derived from the ops' rules and simplified;
+    `.source` prints it. Arguments may broadcast, and `x.chunk(n)` takes an argument apart into
+    equal chunks (the gates of one matrix product). Raises FuseError where the function is not
+    straight-line and elementwise: `if`, shapes, indices, captured tensors.
+
+    >>> import minigrad as mg
+    >>> @mg.fuse
+    ... def swish(x):
+    ...     return x * mg.sigmoid(x)
+    >>> swish(mg.zeros(2))
+    tensor([0., 0.])
+    """
+    return Fused(function)
