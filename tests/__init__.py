@@ -1,0 +1,1 @@
+"""The tests mirror minigrad/: what checks a module lies where the module lies."""
