@@ -1,6 +1,7 @@
 """minigrad: write a recurrent cell as its equations; its gradients, kernels and layers follow."""
 
 from minigrad import autograd as autograd
+from minigrad import nn as nn
 from minigrad.autograd import detach as detach
 from minigrad.autograd import enable_grad as enable_grad
 from minigrad.autograd import is_grad_enabled as is_grad_enabled

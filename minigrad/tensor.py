@@ -88,10 +88,11 @@ class Tensor(ops.Operators):
     @property
     def device(self) -> str:
         """Where the array lives: "cpu" or "cuda"."""
-        return self._backend.device
+        return self.backend.device
 
     @property
-    def _backend(self) -> Backend:
+    def backend(self) -> Backend:
+        """The backend of the array."""
         return backend_of(self.data)
 
     @property
@@ -148,16 +149,16 @@ class Tensor(ops.Operators):
                 "this tensor is recorded on the tape, and NumPy would lose its gradient: "
                 "write x.detach().numpy(), or a minigrad function (mg.exp(x), not np.exp(x))"
             )
-        return self._backend.to_host(self.data)
+        return self.backend.to_host(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return self.detach()._backend.asarray(self.data).__dlpack__(**kwargs)
+        return self.detach().backend.asarray(self.data).__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> Any:
-        return self._backend.asarray(self.data).__dlpack_device__()
+        return self.backend.asarray(self.data).__dlpack_device__()
 
     def item(self) -> Any:
         """The one element as a Python number."""
@@ -167,7 +168,7 @@ class Tensor(ops.Operators):
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
-        return self._backend.to_host(self.data).tolist()
+        return self.backend.to_host(self.data).tolist()
 
     def copy_(self, value: Any) -> Self:
         """Write `value` (an array or Tensor of this shape) into this leaf; older graphs go stale."""
@@ -177,9 +178,16 @@ class Tensor(ops.Operators):
             raise RuntimeError("copy_ writes leaves only; this tensor was computed")
         if source.shape != self.shape:
             raise ValueError(f"copy_: expected shape {self.shape}, got {source.shape}")
-        self.data[...] = to_backend(source, self._backend)
+        self.data[...] = to_backend(source, self.backend)
         self.mark_written()
         return self
+
+    def become(self, data: Array) -> None:
+        """Give this leaf another array (on another device, say); the gradient is forgotten."""
+        self.data = data
+        if self.edge is not None:
+            self._leaf("become")
+            self.edge = (Leaf(data.shape, data.dtype), 0)
 
     def mark_written(self) -> None:
         """Tell the tape that `data` was written in place: older graphs through it are stale."""
@@ -191,7 +199,7 @@ class Tensor(ops.Operators):
         if not isinstance(target, str) or target in _DTYPE_NAMES:
             return ops.cast(self, dtype=np.dtype(target))
         backend = get_backend(target)
-        return self if backend is self._backend else ops.transfer(self, to=backend.device)
+        return self if backend is self.backend else ops.transfer(self, to=backend.device)
 
     def cpu(self) -> Tensor:
         """This tensor on the CPU."""
@@ -277,7 +285,7 @@ class Tensor(ops.Operators):
         return int(self.item())
 
     def __repr__(self) -> str:
-        text = np.array2string(self._backend.to_host(self.data), separator=", ", prefix="tensor(")
+        text = np.array2string(self.backend.to_host(self.data), separator=", ", prefix="tensor(")
         notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
         notes += [] if self.device == "cpu" else [f"device={self.device!r}"]
         if self.edge is not None:
@@ -412,7 +420,7 @@ def seed_of(output: Tensor, gradient: Tensor | None, name: str) -> Tensor:
                 f"{name}: the output has shape {output.shape}; only a scalar needs no gradient: "
                 f"sum it, or pass a tensor of that shape"
             )
-        return Tensor(output._backend.ones(output.shape, output.dtype))
+        return Tensor(output.backend.ones(output.shape, output.dtype))
     if gradient.shape != output.shape:
         raise ValueError(
             f"{name}: the gradient has shape {gradient.shape}, the output {output.shape}"

@@ -39,7 +39,7 @@ class Adadelta(Optimizer):
     >>> (w * w).sum().backward()
     >>> optimizer.step()
     >>> w.detach()
-    tensor([  0.5149..., -99.5000...])
+    tensor([  0.51492876, -99.5       ])
     """
 
     elementwise = True
@@ -64,7 +64,8 @@ class Adadelta(Optimizer):
         super().__init__(params, defaults)
 
     def check(self, group: Group) -> None:
-        check_not_negative("Adadelta", group, lr=1.0, eps=1e-6, weight_decay=1e-4)
+        super().check(group)
+        check_not_negative("Adadelta", group, eps=1e-6, weight_decay=1e-4)
         check_number("Adadelta", "rho", group["rho"], 0.9, high=1)
 
     def init(self, p: Array, group: Group) -> dict[str, Array]:

@@ -66,7 +66,8 @@ class Adagrad(Optimizer):
         super().__init__(params, defaults)
 
     def check(self, group: Group) -> None:
-        check_not_negative("Adagrad", group, lr=1e-2, lr_decay=1e-4, weight_decay=1e-4)
+        super().check(group)
+        check_not_negative("Adagrad", group, lr_decay=1e-4, weight_decay=1e-4)
         check_not_negative("Adagrad", group, initial_accumulator_value=0.1, eps=1e-10)
 
     def init(self, p: Array, group: Group) -> dict[str, Array]:

@@ -72,9 +72,10 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
 
     def check(self, group: Group) -> None:
-        who, betas = type(self).__name__, group["betas"]
-        check_not_negative(who, group, lr=1e-3, eps=1e-8, weight_decay=1e-2)
-        if not isinstance(betas, Sequence) or len(betas) != 2:
+        who, betas = self._who, group["betas"]
+        super().check(group)
+        check_not_negative(who, group, eps=1e-8, weight_decay=1e-2)
+        if not hasattr(betas, "__len__") or len(betas) != 2:
             raise TypeError(f"{who}: expected betas to be two numbers, got {betas!r}")
         check_number(who, "betas[0]", betas[0], 0.9, below=1)
         check_number(who, "betas[1]", betas[1], 0.999, below=1)

@@ -42,7 +42,7 @@ def check_number(
         f"{who}: expected {name} to be a number {' and '.join(wanted)}, got {value!r}; "
         f"write, for example, {name}={instead:g}"
     )
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if type(value) is bool or not isinstance(value, Real):
         raise TypeError(text)
     number = float(value)
     if not (math.isfinite(number) and low <= number <= high and above < number < below):
@@ -58,7 +58,7 @@ def check_not_negative(who: str, options: Mapping[str, Any], **instead: float) -
 def check_count(who: str, name: str, value: Any, instead: int, low: int = 0) -> None:
     """Raise unless `value` is a whole number of at least `low`."""
     text = f"{who}: expected {name} to be a whole number of at least {low}, got {value!r}; "
-    if not isinstance(value, int) or isinstance(value, bool):
+    if type(value) is bool or not isinstance(value, int):
         raise TypeError(f"{text}write, for example, {name}={instead}")
     if value < low:
         raise ValueError(f"{text}write, for example, {name}={instead}")

@@ -6,10 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
 from minigrad.backend import Array, backend_of
-from minigrad.optim.checks import plain
+from minigrad.optim.checks import check_not_negative, plain
 from minigrad.optim.params import (
     Group,
     Params,
@@ -38,7 +36,7 @@ class Optimizer(ABC):
     Args:
         params: Tensors, (name, Tensor) pairs as `named_parameters()` gives them, or dicts
             {"params": ..., option: value} that differ from the defaults in some options.
-        defaults: the options of every group that does not set its own.
+        defaults: the options of every group that does not set its own, "lr" among them.
 
     Attributes:
         param_groups: a dict per group: its "params", their "param_names", and the options, which
@@ -90,7 +88,8 @@ class Optimizer(ABC):
         """
 
     def check(self, group: Group) -> None:
-        """Raise if an option of the group is out of its range."""
+        """Raise if an option of the group is out of its range; a subclass checks its own too."""
+        check_not_negative(self._who, group, lr=1e-3)
 
     @property
     def _who(self) -> str:
@@ -112,8 +111,7 @@ class Optimizer(ABC):
         options = {**self.defaults, **{k: plain(v) for k, v in options_of(group).items()}}
         self.check(options)
         for _, p in named:
-            if isinstance(p.data, np.generic):  # a NumPy scalar cannot be written into
-                p.data = np.asarray(p.data)
+            p.data = backend_of(p.data).asarray(p.data)  # a NumPy scalar cannot be written into
         self.param_groups.append(
             {
                 "params": [p for _, p in named],
@@ -131,10 +129,8 @@ class Optimizer(ABC):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients: each becomes None or, with set_to_none=False, zeros."""
         for _, p in self._named_params():
-            if set_to_none:
-                p.grad = None
-            elif p.grad is not None:
-                p.grad = Tensor(backend_of(p.data).zeros_like(p.data))
+            if p.grad is not None:
+                p.grad = None if set_to_none else Tensor(backend_of(p.data).zeros_like(p.data))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.

@@ -102,24 +102,26 @@ def name_params(who: str, params: Any, before: Group) -> list[tuple[str, Tensor]
         TypeError: something is not a Tensor.
         ValueError: a Tensor cannot be optimised, or one of them or a name comes twice.
     """
+    items: list[Any] = [params] if isinstance(params, Tensor) else as_list(who, params)
+    found = dict(before)
     names = {id(p): name for name, p in before.items()}
-    found: list[tuple[str, Tensor]] = []
-    for item in [params] if isinstance(params, Tensor) else as_list(who, params):
-        name, p = item if isinstance(item, tuple) else (f"param.{len(names)}", item)
+    for item in items:
+        is_pair = type(item) in (list, tuple) and len(item) == 2
+        name, p = item if is_pair else (f"param.{len(found)}", item)
         _check_parameter(who, name, p)
         if id(p) in names:
             raise ValueError(
                 f"{who}: the parameter {name!r} comes twice (first as {names[id(p)]!r}) and would "
                 "be updated twice in a step; give each parameter once"
             )
-        if name in names.values():
+        if name in found:
             raise ValueError(
                 f"{who}: two parameters are called {name!r}; name them apart, for example "
                 "[('encoder.' + name, p) for name, p in encoder.named_parameters()]"
             )
+        found[name] = p
         names[id(p)] = name
-        found.append((name, p))
-    return found
+    return list(found.items())[len(before) :]
 
 
 def _check_parameter(who: str, name: Any, p: Any) -> None:

@@ -73,7 +73,8 @@ class RMSprop(Optimizer):
         super().__init__(params, defaults)
 
     def check(self, group: Group) -> None:
-        check_not_negative("RMSprop", group, lr=1e-2, eps=1e-8, weight_decay=1e-4, momentum=0.9)
+        super().check(group)
+        check_not_negative("RMSprop", group, eps=1e-8, weight_decay=1e-4, momentum=0.9)
         check_number("RMSprop", "alpha", group["alpha"], 0.99, high=1)
 
     def init(self, p: Array, group: Group) -> dict[str, Array]:

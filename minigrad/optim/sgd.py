@@ -71,7 +71,8 @@ class SGD(Optimizer):
         super().__init__(params, defaults)
 
     def check(self, group: Group) -> None:
-        check_not_negative("SGD", group, lr=1e-3, momentum=0.9, weight_decay=1e-4)
+        super().check(group)
+        check_not_negative("SGD", group, momentum=0.9, weight_decay=1e-4)
         check_number("SGD", "dampening", group["dampening"], 0, low=-math.inf)
         if group["nesterov"] and not (group["momentum"] > 0 and group["dampening"] == 0):
             raise ValueError(

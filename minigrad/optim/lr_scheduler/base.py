@@ -11,7 +11,7 @@ from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.params import Group
 
 
-class LRScheduler(ABC):
+class LRScheduler:
     """The base of the schedules: each `step()` writes the "lr" of every parameter group.
 
     Call `step()` once per epoch (or per batch), after `optimizer.step()`. To resume, load the
@@ -73,7 +73,7 @@ class LRScheduler(ABC):
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         wanted = vars(self).keys() - self.unsaved
-        if state_dict.keys() != wanted:
+        if set(state_dict) != wanted:
             raise ValueError(
                 f"{self._who}: expected a state with {', '.join(sorted(wanted))}, got "
                 f"{', '.join(sorted(state_dict))}; was it saved by another schedule?"
@@ -93,7 +93,7 @@ class LRScheduler(ABC):
         self.last_lr = rates
 
 
-class EpochLR(LRScheduler):
+class EpochLR(LRScheduler, ABC):
     """The base of schedules whose rates follow from the number of the epoch.
 
     Args:

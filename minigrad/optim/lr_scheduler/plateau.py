@@ -81,7 +81,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def _for_each_group(self, min_lr: float | Sequence[float]) -> list[float]:
         groups = len(self.optimizer.param_groups)
-        rates = list(min_lr) if isinstance(min_lr, Sequence) else [min_lr] * groups
+        rates: list[float] = [*min_lr] if isinstance(min_lr, Sequence) else [min_lr] * groups
         if len(rates) != groups:
             raise ValueError(
                 f"{self._who}: expected {groups} min_lr, one for each parameter group, got "
