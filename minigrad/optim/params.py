@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from minigrad.optim.checks import plain
@@ -34,7 +34,7 @@ def as_list(who: str, params: Any) -> list[Any]:
     text = f"{who}: expected an iterable of parameters, got "
     if isinstance(params, Tensor):
         raise TypeError(f"{text}one Tensor; write [parameter]")
-    if isinstance(params, Set):
+    if isinstance(params, set | frozenset):
         raise TypeError(f"{text}a set, whose order changes from run to run; write a list")
     if isinstance(params, Mapping):
         raise TypeError(f"{text}a dict; write its .items(), or [{{'params': ..., 'lr': ...}}]")
