@@ -33,6 +33,7 @@ class Op:
     """
 
     several = False  # whether forward gives a tuple of outputs, and rules take one of cotangents
+    joint = False  # whether `pull` gives all cotangents at once, instead of one rule an input
     fit: Callable[[Any, tuple[int, ...]], Any] | None = None  # undoes broadcasting, if it may occur
     # carries a waiting contribution to the input, so that it can go on waiting there
     through: Callable[[Later, dict[str, Any]], Later | None] | None = None
@@ -48,15 +49,12 @@ class Op:
         self.name = self.__name__ = name
         self.forward = forward
         self.rules = rules
+        self.differentiable = bool(rules)
+        self.saving_forward = forward  # runs for the tape: may give hidden outputs as well
         self._settle = settle
         self.__doc__ = doc if doc is not None else forward.__doc__
         self.visible: int | None = None  # how many outputs the caller sees; None for all
         self.saves_xs, self.saves_y, self.shapes_of = _needed(rules)
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether a gradient can flow through the op."""
-        return bool(self.rules)
 
     def __call__(self, x: V, /, *xs: Any, **params: Any) -> V:
         run = getattr(x, "__run_op__", None)
@@ -79,27 +77,14 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
-    def saving_forward(self, xp: Any, *xs: Array, **params: Any) -> Any:
-        """Run forward for the tape; an op with hidden outputs gives them here only."""
-        return self.forward(xp, *xs, **params)
-
-    def saved(self, xs: Sequence[Array]) -> Sequence[Array | None]:
-        """The inputs that some rule needs, None in the place of the others."""
+    def saved(self, xs: Sequence[Array]) -> Sequence[Array | None] | None:
+        """The inputs that some rule needs, None in the place of the others, or None for none."""
         keep = self.saves_xs
         if keep is True:
             return xs
         if keep is False:
-            return (None,) * len(xs)
+            return None
         return [x if k else None for x, k in zip(xs, keep, strict=False)]
-
-    def pull(
-        self, g: Any, y: Any, xs: Sequence[Any], needs: Sequence[bool], params: dict[str, Any]
-    ) -> Sequence[Any]:
-        """The cotangents of the inputs; those that `needs` does not ask for stay None."""
-        return [
-            rule(g, y, *xs, **params) if need else None
-            for rule, need in zip(self.rules, needs, strict=False)  # a trailing input may be optional
-        ]
 
     def settle(self, into: Array | None, waiting: list[Later]) -> Array:
         """Sum waiting applications of this op, written into `into` where one is given."""
@@ -113,6 +98,8 @@ class JointOp(Op):
     `rule(g, y, *xs, **params)` returns one cotangent per input; when `several` is true, `g` and
     `y` are tuples over the outputs and an absent cotangent is None.
     """
+
+    joint = True
 
     def __init__(
         self, name: str, forward: Forward, rule: Rule, *, several: bool = False, doc: str | None = None

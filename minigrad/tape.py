@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 Value = Any
@@ -52,7 +53,7 @@ class Node:
     def __init__(
         self,
         op: Any,
-        xs: Sequence[Any],
+        xs: Sequence[Any] | None,
         ys: Any,
         params: dict[str, Any],
         edges: Sequence[Edge | None],
@@ -65,11 +66,6 @@ class Node:
         self.params = params
         self.edges = edges
         self.shapes = shapes
-
-    def free(self) -> None:
-        """Let go of everything saved; a later sweep through this node raises."""
-        self.op = self.xs = self.ys = None
-        self.edges = ()
 
 
 class Later:
@@ -125,6 +121,9 @@ class _Sum:
         return self.total
 
 
+Table = dict[Node | Leaf, list[Value]]  # per node, one slot for each of its outputs
+
+
 def sweep(
     seeds: Iterable[tuple[Edge, Value]],
     *,
@@ -142,9 +141,9 @@ def sweep(
     wanted = None if targets is None else _leading_to(targets, nodes)
     wishes = set(targets or ())
     found: dict[Edge, Value] = {}
-    table: dict[Node | Leaf, list[Value]] = {}
-    for (node, i), g in seeds:
-        _deliver(table, node, i, g, lift)
+    table: Table = {}
+    for edge, g in seeds:
+        _deliver(table, edge, g, lift)
     for node in nodes:
         slots = table.pop(node, None)
         if slots is not None:
@@ -153,7 +152,8 @@ def sweep(
             if wanted is None or node in wanted:
                 _pull(node, slots, wanted, table, lift)
         if not retain:
-            node.free()
+            node.op = node.xs = node.ys = None  # a later sweep through this node raises
+            node.edges = ()
     for leaf, slots in table.items():
         if targets is None or (leaf, 0) in wishes:
             found[leaf, 0] = _settled(slots[0])
@@ -170,52 +170,73 @@ def _note_wishes(
 
 def _settled(slot: Value) -> Value:
     """What a slot holds as one value: an absent cotangent stays None."""
-    if type(slot) is _Sum:
+    kind = type(slot)
+    if kind is _Sum:
         return slot.settle()
-    return slot.run() if type(slot) is Later else slot
+    return slot.run() if kind is Later else slot
 
 
 def _pull(
     node: Node,
     slots: list[Value],
     wanted: set[Node | Leaf] | None,
-    table: dict[Node | Leaf, list[Value]],
+    table: Table,
     lift: Lift | None,
 ) -> None:
-    """Run one node's rule and deliver what it gives to the node's inputs."""
-    op, edges, xs, ys = node.op, node.edges, node.xs, node.ys
+    """Run one node's rules, and deliver what they give to the node's inputs."""
+    op, edges, xs, ys, params = node.op, node.edges, node.xs, node.ys, node.params
     if op is None:
-        raise RuntimeError(
-            "backward went through a part of the graph that an earlier backward has freed; "
-            "pass retain_graph=True to the first backward, or run the forward pass again "
-            "(a recurrent state carried over needs state = mg.detach(state) in between)"
-        )
-    if op.through is not None and type(slots[0]) is Later:
-        later = op.through(slots[0], node.params)
-        if later is not None and edges[0] is not None:
-            _deliver(table, edges[0][0], edges[0][1], later, lift)
-            return
-    gs = [_settled(slot) for slot in slots]
-    if wanted is None:
-        needs = [edge is not None for edge in edges]
-    else:
-        needs = [edge is not None and edge[0] in wanted for edge in edges]
-    _refuse_stale(node)
+        raise RuntimeError(_FREED)
+    if op.through is not None and type(slots[0]) is Later and _passed(node, slots[0], table, lift):
+        return
+    xs = [None] * len(edges) if xs is None else _checked(node)
     if lift is not None:
         xs = [x if e is None or x is None else lift(x, e) for x, e in zip(xs, edges, strict=True)]
         ys = _lift_outputs(node, lift)
-    if op.shapes_of:
-        xs = list(xs)
-        for k in op.shapes_of:
-            edge = edges[k]
-            xs[k] = None if edge is None else edge[0].shapes[edge[1]]
-    g = gs if op.several else gs[0]
-    for edge, gx, need in zip(edges, op.pull(g, ys, xs, needs, node.params), needs, strict=True):
-        if need and gx is not None and edge is not None:
-            parent, i = edge
-            if op.fit is not None and gx.shape != parent.shapes[i]:
-                gx = op.fit(gx, parent.shapes[i])
-            _deliver(table, parent, i, gx, lift)
+    for k in op.shapes_of:
+        edge = edges[k]
+        xs[k] = None if edge is None else edge[0].shapes[edge[1]]
+    g = [_settled(slot) for slot in slots] if op.several else _settled(slots[0])
+    if op.joint:
+        needs = [e is not None and (wanted is None or e[0] in wanted) for e in edges]
+        for edge, need, gx in zip(edges, needs, op.pull(g, ys, xs, needs, params), strict=True):
+            if need and gx is not None:
+                _deliver(table, edge, gx, lift, op.fit)
+        return
+    for edge, rule in zip(edges, op.rules, strict=False):  # a trailing input may be optional
+        if edge is not None and (wanted is None or edge[0] in wanted):
+            gx = rule(g, ys, *xs, **params)
+            if gx is not None:
+                _deliver(table, edge, gx, lift, op.fit)
+
+
+_FREED = (
+    "backward went through a part of the graph that an earlier backward has freed; pass "
+    "retain_graph=True to the first backward, or run the forward pass again (a recurrent state "
+    "carried over needs state = mg.detach(state) in between)"
+)
+
+
+def _passed(node: Node, later: Later, table: Table, lift: Lift | None) -> bool:
+    """Whether a waiting contribution could be carried through the node, to wait at its input."""
+    edge = node.edges[0]
+    carried = node.op.through(later, node.params)
+    if carried is None or edge is None:
+        return False
+    _deliver(table, edge, carried, lift)
+    return True
+
+
+def _checked(node: Node) -> list[Value]:
+    """What the node saved, unless a leaf among it was written since."""
+    for x, edge in zip(node.xs, node.edges, strict=True):
+        if edge is not None and x is not None and edge[0].order > node.order:
+            raise RuntimeError(
+                f"stale graph: a leaf of shape {edge[0].shapes[0]} that {node.op.name} saved was "
+                "written (by an optimiser step or copy_) after the forward pass; run the forward "
+                "pass again before calling backward"
+            )
+    return list(node.xs)
 
 
 def _lift_outputs(node: Node, lift: Lift) -> Value:
@@ -226,20 +247,17 @@ def _lift_outputs(node: Node, lift: Lift) -> Value:
     return lift(node.ys, (node, 0))
 
 
-def _refuse_stale(node: Node) -> None:
-    for x, edge in zip(node.xs, node.edges, strict=True):
-        if edge is not None and x is not None and edge[0].order > node.order:
-            raise RuntimeError(
-                f"stale graph: a leaf of shape {edge[0].shapes[0]} that {node.op.name} saved was "
-                "written (by an optimiser step or copy_) after the forward pass; run the forward "
-                "pass again before calling backward"
-            )
-
-
 def _deliver(
-    table: dict[Node | Leaf, list[Value]], node: Node | Leaf, i: int, g: Value, lift: Lift | None
+    table: Table,
+    edge: Edge,
+    g: Value,
+    lift: Lift | None,
+    fit: Callable[[Value, tuple[int, ...]], Value] | None = None,
 ) -> None:
-    """Add a contribution to the i-th output of a node."""
+    """Add a contribution to what has flowed into an edge, broadcasting undone by `fit`."""
+    node, i = edge
+    if fit is not None and g.shape != node.shapes[i]:
+        g = fit(g, node.shapes[i])
     if lift is not None and type(g) is Later:
         g = g.run()
     slots = table.get(node)
@@ -265,11 +283,7 @@ def _history(roots: Iterable[Node | Leaf]) -> list[Node]:
             for edge in node.edges:
                 if edge is not None and type(edge[0]) is Node:
                     stack.append(edge[0])
-    return sorted(seen, key=_order, reverse=True)
-
-
-def _order(node: Node) -> int:
-    return node.order
+    return sorted(seen, key=attrgetter("order"), reverse=True)
 
 
 def _leading_to(targets: Sequence[Edge], nodes: list[Node]) -> set[Node | Leaf]:

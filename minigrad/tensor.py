@@ -43,15 +43,16 @@ class Tensor(ops.Operators):
         for x in xs:
             if isinstance(x, Tensor):
                 arrays.append(x.data)
-                edge = x.edge
-                edges.append(edge)
-                if edge is not None:
+                edges.append(x.edge)
+                if x.edge is not None:
                     recorded = True
+            elif type(x) in _NUMBERS:
+                arrays.append(x)
+                edges.append(None)
+            elif hasattr(x, "__run_op__"):  # a symbol: the op is part of a function being fused
+                return x.__run_op__(op, xs, params)
             else:
-                run = getattr(x, "__run_op__", None)
-                if run is not None:  # a symbol: the op belongs to the function being fused
-                    return run(op, xs, params)
-                arrays.append(x if type(x) in _NUMBERS else _constant(x))
+                arrays.append(_constant(x))
                 edges.append(None)
         try:
             if not (recorded and op.differentiable and tape.mode.recording):
@@ -61,12 +62,12 @@ class Tensor(ops.Operators):
         except Exception as error:
             _explain(error, op, arrays)
             raise
-        if type(y) is tuple:
-            ys = y if op.saves_y else None
-            node = Node(op, op.saved(arrays), ys, params, edges, tuple([a.shape for a in y]))
-            return tuple([Tensor(a, (node, i)) for i, a in enumerate(y[: op.visible])])
+        saved = op.saved(arrays)
         ys = y if op.saves_y else None
-        return Tensor(y, (Node(op, op.saved(arrays), ys, params, edges, (y.shape,)), 0))
+        if type(y) is tuple:
+            node = Node(op, saved, ys, params, edges, tuple([a.shape for a in y]))
+            return tuple([Tensor(a, (node, i)) for i, a in enumerate(y[: op.visible])])
+        return Tensor(y, (Node(op, saved, ys, params, edges, (y.shape,)), 0))
 
     # ---- what it is ---------------------------------------------------------------------------
 

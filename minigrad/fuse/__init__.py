@@ -27,9 +27,12 @@ class FusedOp(Op):
     """
 
     fit = Elementwise.fit
+    joint = True
 
     def __init__(self, name: str, program: Program, inputs: Sequence[str], outputs: Sequence[str]):
         super().__init__(name, self._run)
+        self.differentiable = True
+        self.saving_forward = functools.partial(self._run, saving=True)
         self.program = program
         self.inputs = inputs
         self.outputs = outputs
@@ -37,10 +40,6 @@ class FusedOp(Op):
         self.saves_y = True
         self._compiled: dict[tuple[Backend, bool], Callable[..., tuple[Array, ...]]] = {}
         self._pullbacks: dict[tuple[tuple[bool, ...], tuple[bool, ...]], _Pull] = {}
-
-    @property
-    def differentiable(self) -> bool:
-        return True
 
     @property
     def several(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  # known only once derived
@@ -75,10 +74,7 @@ class FusedOp(Op):
         ys = run(*xs)
         return ys if len(ys) > 1 or saving and self.several else ys[0]
 
-    def saving_forward(self, xp: Backend, *xs: Array, **params: Any) -> Any:
-        return self._run(xp, *xs, saving=True)
-
-    def saved(self, xs: Sequence[Array]) -> Sequence[Array | None]:
+    def saved(self, xs: Sequence[Array]) -> Sequence[Array | None] | None:
         return [x if k in self._reads else None for k, x in enumerate(xs)]
 
     def pull(

@@ -44,14 +44,13 @@ class Elementwise(Op):
         self.c = c
         self.cheap = cheap
         self.boolean = boolean
-        super().__init__(name, self._forward if expand is None else self._expanded, *rules, doc=doc)
+        super().__init__(name, _forward(self.ufunc, expand), *rules, doc=doc)
 
-    def _forward(self, xp: Any, *xs: Any) -> Any:
-        return getattr(xp, self.ufunc)(*xs)
 
-    def _expanded(self, _xp: Any, *xs: Any) -> Any:
-        assert self.expand is not None
-        return self.expand(*xs)
+def _forward(ufunc: str, expand: Callable[..., Any] | None) -> Callable[..., Any]:
+    if expand is not None:
+        return lambda _xp, *xs: expand(*xs)
+    return lambda xp, *xs: getattr(xp, ufunc)(*xs)
 
 
 def _none(_g: Any, _y: Any, *_xs: Any) -> None:

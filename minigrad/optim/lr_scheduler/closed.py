@@ -119,6 +119,8 @@ class MultiStepLR(FactorLR):
     ) -> None:
         check_number("MultiStepLR", "gamma", gamma, 0.1)
         self.milestones = sorted(milestones)
+        for milestone in self.milestones:
+            check_count("MultiStepLR", "milestones", milestone, 30)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
