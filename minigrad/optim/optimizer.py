@@ -102,7 +102,7 @@ class Optimizer(ABC):
             lines.append(f"  group {i}: {len(group['params'])} parameters, {options}")
         return "\n".join([*lines, ")"])
 
-    # ---- groups ---------------------------------------------------------------------------------
+    # ---- groups ------------------------------------------------------------------------------
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add a group {"params": ..., option: value}: for layers that join in later."""
@@ -124,7 +124,7 @@ class Optimizer(ABC):
         for group in self.param_groups:
             yield from zip(group["param_names"], group["params"], strict=True)
 
-    # ---- the loop -------------------------------------------------------------------------------
+    # ---- the loop ----------------------------------------------------------------------------
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients: each becomes None or, with set_to_none=False, zeros."""
@@ -177,7 +177,7 @@ class Optimizer(ABC):
         for start in range(0, len(x), rows):
             yield slice(start, start + rows)
 
-    # ---- saved state ----------------------------------------------------------------------------
+    # ---- saved state -------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Copy all that is needed to continue later: arrays as Tensors, the rest plain Python.
