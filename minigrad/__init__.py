@@ -1,5 +1,15 @@
 """minigrad: write a recurrent cell as its equations; its gradients, kernels and layers follow."""
 
+from numpy import bool_ as bool  # noqa: F401
+from numpy import float16 as float16
+from numpy import float32 as float32
+from numpy import float64 as float64
+from numpy import int8 as int8
+from numpy import int16 as int16
+from numpy import int32 as int32
+from numpy import int64 as int64
+from numpy import uint8 as uint8
+
 from minigrad import autograd as autograd
 from minigrad import nn as nn
 from minigrad.autograd import detach as detach

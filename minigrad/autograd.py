@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from minigrad import tape
 from minigrad.tape import Leaf
 from minigrad.tensor import Tensor, collect, seed_of
 
 
-class set_grad_enabled(contextlib.ContextDecorator):
-    """Within it (`with` or as a decorator), ops are recorded or not; per thread."""
+class _GradMode(contextlib.ContextDecorator):
+    """Within it (`with`, or a decorated function), ops are recorded or not; per thread."""
 
     def __init__(self, mode: bool) -> None:
-        self._mode = mode
-        self._outer: list[bool] = []
+        self.mode = mode
+        self.outer: list[bool] = []
 
     def __enter__(self) -> None:
-        self._outer.append(tape.mode.recording)
-        tape.mode.recording = self._mode
+        self.outer.append(tape.mode.recording)
+        tape.mode.recording = self.mode
 
     def __exit__(self, *_: object) -> None:
-        tape.mode.recording = self._outer.pop()
+        tape.mode.recording = self.outer.pop()
 
 
-def no_grad() -> set_grad_enabled:
+class set_grad_enabled(contextlib.AbstractContextManager[None]):
+    """Switch recording on or off from here on, or within a `with` block; per thread."""
+
+    def __init__(self, mode: bool) -> None:
+        self.outer = tape.mode.recording
+        tape.mode.recording = mode
+
+    def __exit__(self, *_: object) -> None:
+        tape.mode.recording = self.outer
+
+
+def no_grad() -> _GradMode:
     """Within it nothing is recorded: for inference, and for values without a gradient.
 
     >>> import minigrad as mg
@@ -35,12 +46,12 @@ def no_grad() -> set_grad_enabled:
     ...     (x * 2).requires_grad
     False
     """
-    return set_grad_enabled(False)
+    return _GradMode(False)
 
 
-def enable_grad() -> set_grad_enabled:
+def enable_grad() -> _GradMode:
     """Within it ops are recorded, also inside `no_grad`."""
-    return set_grad_enabled(True)
+    return _GradMode(True)
 
 
 def is_grad_enabled() -> bool:
@@ -136,10 +147,11 @@ def detach(state: Any) -> Any:
     """
     if isinstance(state, Tensor):
         return state.detach()
-    if isinstance(state, tuple) and hasattr(state, "_fields"):  # a namedtuple
-        return type(state)(*map(detach, state))
-    if isinstance(state, (tuple, list)):
-        return type(state)(map(detach, state))
     if isinstance(state, dict):
-        return {key: detach(value) for key, value in state.items()}
+        items = cast("dict[Any, Any]", state).items()
+        return {key: detach(value) for key, value in items}
+    if isinstance(state, (tuple, list)):
+        parts = [detach(part) for part in cast("Sequence[Any]", state)]
+        kind: Any = type(state)  # pyright: ignore[reportUnknownVariableType]  # a user's own tuple
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
     return state

@@ -70,7 +70,9 @@ def tensor(
         return Tensor(copied).requires_grad_() if requires_grad else Tensor(copied)
     host = np.array(_without_tensors(data))
     if host.dtype == object or host.dtype.kind not in "biufc":
-        raise TypeError(f"tensor: expected numbers in equally long lists, got {type(data).__name__}")
+        raise TypeError(
+            f"tensor: expected numbers in equally long lists, got {type(data).__name__}"
+        )
     if dtype is not None:
         host = host.astype(dtype)
     elif host.dtype.kind == "f":

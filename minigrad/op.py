@@ -11,6 +11,8 @@ from minigrad.backend import Array, backend_of
 from minigrad.tape import Later
 
 V = TypeVar("V")
+
+
 Forward = Callable[..., Any]
 Rule = Callable[..., Any]
 
@@ -102,7 +104,13 @@ class JointOp(Op):
     joint = True
 
     def __init__(
-        self, name: str, forward: Forward, rule: Rule, *, several: bool = False, doc: str | None = None
+        self,
+        name: str,
+        forward: Forward,
+        rule: Rule,
+        *,
+        several: bool = False,
+        doc: str | None = None,
     ) -> None:
         super().__init__(name, forward, rule, doc=doc)
         self.several = several

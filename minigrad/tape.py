@@ -60,9 +60,9 @@ class Node:
         shapes: tuple[tuple[int, ...], ...],
     ) -> None:
         self.order = next(_creation)
-        self.op = op
+        self.op: Any = op  # None once the node is freed
         self.xs = xs
-        self.ys = ys
+        self.ys: Any = ys
         self.params = params
         self.edges = edges
         self.shapes = shapes
@@ -170,10 +170,9 @@ def _note_wishes(
 
 def _settled(slot: Value) -> Value:
     """What a slot holds as one value: an absent cotangent stays None."""
-    kind = type(slot)
-    if kind is _Sum:
+    if type(slot) is _Sum:
         return slot.settle()
-    return slot.run() if kind is Later else slot
+    return slot.run() if type(slot) is Later else slot
 
 
 def _pull(
@@ -184,28 +183,22 @@ def _pull(
     lift: Lift | None,
 ) -> None:
     """Run one node's rules, and deliver what they give to the node's inputs."""
-    op, edges, xs, ys, params = node.op, node.edges, node.xs, node.ys, node.params
+    op, edges = node.op, node.edges
     if op is None:
         raise RuntimeError(_FREED)
     if op.through is not None and type(slots[0]) is Later and _passed(node, slots[0], table, lift):
         return
-    xs = [None] * len(edges) if xs is None else _checked(node)
-    if lift is not None:
-        xs = [x if e is None or x is None else lift(x, e) for x, e in zip(xs, edges, strict=True)]
-        ys = _lift_outputs(node, lift)
-    for k in op.shapes_of:
-        edge = edges[k]
-        xs[k] = None if edge is None else edge[0].shapes[edge[1]]
+    xs, y = _recall(node, op, lift)
     g = [_settled(slot) for slot in slots] if op.several else _settled(slots[0])
     if op.joint:
         needs = [e is not None and (wanted is None or e[0] in wanted) for e in edges]
-        for edge, need, gx in zip(edges, needs, op.pull(g, ys, xs, needs, params), strict=True):
-            if need and gx is not None:
+        for edge, need, gx in zip(edges, needs, op.pull(g, y, xs, needs, node.params), strict=True):
+            if edge is not None and need and gx is not None:
                 _deliver(table, edge, gx, lift, op.fit)
         return
     for edge, rule in zip(edges, op.rules, strict=False):  # a trailing input may be optional
         if edge is not None and (wanted is None or edge[0] in wanted):
-            gx = rule(g, ys, *xs, **params)
+            gx = rule(g, y, *xs, **node.params)
             if gx is not None:
                 _deliver(table, edge, gx, lift, op.fit)
 
@@ -227,16 +220,31 @@ def _passed(node: Node, later: Later, table: Table, lift: Lift | None) -> bool:
     return True
 
 
-def _checked(node: Node) -> list[Value]:
-    """What the node saved, unless a leaf among it was written since."""
-    for x, edge in zip(node.xs, node.edges, strict=True):
+def _recall(node: Node, op: Any, lift: Lift | None) -> tuple[list[Value], Value]:
+    """What the rules read: the inputs (or their shapes) and the output, lifted if asked."""
+    edges = node.edges
+    xs = [None] * len(edges) if node.xs is None else list(node.xs)
+    y = node.ys
+    if node.xs is not None:
+        _refuse_stale(node, xs)
+    if lift is not None:
+        xs = [x if e is None or x is None else lift(x, e) for x, e in zip(xs, edges, strict=True)]
+        y = _lift_outputs(node, lift)
+    for k in op.shapes_of:
+        edge = edges[k]
+        xs[k] = None if edge is None else edge[0].shapes[edge[1]]
+    return xs, y
+
+
+def _refuse_stale(node: Node, xs: list[Value]) -> None:
+    """Raise if a leaf whose array the node saved was written since."""
+    for x, edge in zip(xs, node.edges, strict=True):
         if edge is not None and x is not None and edge[0].order > node.order:
             raise RuntimeError(
                 f"stale graph: a leaf of shape {edge[0].shapes[0]} that {node.op.name} saved was "
                 "written (by an optimiser step or copy_) after the forward pass; run the forward "
                 "pass again before calling backward"
             )
-    return list(node.xs)
 
 
 def _lift_outputs(node: Node, lift: Lift) -> Value:

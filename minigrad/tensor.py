@@ -16,7 +16,7 @@ _NUMBERS = (float, int, bool, complex)
 _DTYPE_NAMES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
-class Tensor(ops.Operators):
+class Tensor(ops.Methods):
     """An array with a place on the tape: `data` is the array, `edge` the place (or None).
 
     Tensors are values: no operation writes into one. `x += y` makes a new tensor and rebinds x;
@@ -69,7 +69,7 @@ class Tensor(ops.Operators):
             return tuple([Tensor(a, (node, i)) for i, a in enumerate(y[: op.visible])])
         return Tensor(y, (Node(op, saved, ys, params, edges, (y.shape,)), 0))
 
-    # ---- what it is ---------------------------------------------------------------------------
+    # ---- what it is --------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -141,7 +141,7 @@ class Tensor(ops.Operators):
         """The same value off the tape (the array is shared)."""
         return Tensor(self.data)
 
-    # ---- values out and in ----------------------------------------------------------------------
+    # ---- values out and in -------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a NumPy array; raises on a recorded tensor, where gradients would end."""
@@ -234,7 +234,7 @@ class Tensor(ops.Operators):
         """The shape, or the extent of one axis."""
         return self.shape if dim is None else self.shape[dim]
 
-    # ---- Python's protocols -----------------------------------------------------------------------
+    # ---- Python's protocols ------------------------------------------------------------------
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -295,94 +295,7 @@ class Tensor(ops.Operators):
             notes.append("requires_grad=True" if leaf else f"op={node.op.name}")
         return f"tensor({', '.join([text, *notes])})"
 
-    # ---- ops as methods ---------------------------------------------------------------------------
-
-    abs = ops.abs
-    exp = ops.exp
-    log = ops.log
-    log1p = ops.log1p
-    expm1 = ops.expm1
-    sqrt = ops.sqrt
-    tanh = ops.tanh
-    sigmoid = ops.sigmoid
-    erf = ops.erf
-    sin = ops.sin
-    cos = ops.cos
-    tan = ops.tan
-    atan = ops.atan
-    sinh = ops.sinh
-    cosh = ops.cosh
-    sign = ops.sign
-    floor = ops.floor
-    ceil = ops.ceil
-    round = ops.round
-    relu = ops.relu
-    maximum = ops.maximum
-    minimum = ops.minimum
-    square = ops.square
-    pow = ops.pow
-    isnan = ops.isnan
-    isinf = ops.isinf
-    isfinite = ops.isfinite
-    eq = ops.eq
-    ne = ops.ne
-    lt = ops.lt
-    le = ops.le
-    gt = ops.gt
-    ge = ops.ge
-    logical_and = ops.logical_and
-    logical_or = ops.logical_or
-    logical_not = ops.logical_not
-    add = ops.add
-    sub = ops.sub
-    mul = ops.mul
-    div = ops.div
-    sum = ops.sum
-    mean = ops.mean
-    var = ops.var
-    std = ops.std
-    amax = ops.amax
-    amin = ops.amin
-    max = ops.max
-    min = ops.min
-    argmax = ops.argmax
-    argmin = ops.argmin
-    any = ops.any
-    all = ops.all
-    logsumexp = ops.logsumexp
-    cumsum = ops.cumsum
-    prod = ops.prod
-    norm = ops.norm
-    reshape = ops.reshape
-    permute = ops.permute
-    transpose = ops.transpose
-    movedim = ops.movedim
-    expand = ops.expand
-    squeeze = ops.squeeze
-    unsqueeze = ops.unsqueeze
-    flatten = ops.flatten
-    flip = ops.flip
-    roll = ops.roll
-    tril = ops.tril
-    triu = ops.triu
-    repeat = ops.repeat
-    clone = ops.clone
-    split = ops.split
-    chunk = ops.chunk
-    unbind = ops.unbind
-    gather = ops.gather
-    index_select = ops.index_select
-    masked_fill = ops.masked_fill
-    sort = ops.sort
-    argsort = ops.argsort
-    topk = ops.topk
-    matmul = ops.matmul
-    view = ops.reshape
-    swapaxes = ops.transpose
-    clamp = ops.clamp
-    clip = ops.clamp
-
-    # ---- gradients --------------------------------------------------------------------------------
+    # ---- gradients ---------------------------------------------------------------------------
 
     def backward(
         self,

@@ -24,7 +24,7 @@ _LAZY = {
 
 def get_backend(device: str) -> Backend:
     """Give the backend of a device name: "cpu", "cuda" (also "cuda:0") or "strict" (for tests)."""
-    key = device.split(":")[0]
+    key = device.split(":", maxsplit=1)[0]
     if key not in _by_device:
         if key not in _LAZY:
             raise ValueError(

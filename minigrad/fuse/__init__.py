@@ -72,7 +72,7 @@ class FusedOp(Op):
                 xs = _as_arrays(xp, xs)
                 break
         ys = run(*xs)
-        return ys if len(ys) > 1 or saving and self.several else ys[0]
+        return ys if len(ys) > 1 or (saving and self.several) else ys[0]
 
     def saved(self, xs: Sequence[Array]) -> Sequence[Array | None] | None:
         return [x if k in self._reads else None for k, x in enumerate(xs)]
@@ -98,8 +98,10 @@ class _Pull:
     def __init__(self, op: FusedOp, present: tuple[bool, ...], wanted: tuple[bool, ...]) -> None:
         self.derived: Pullback = pull_back(op.full, present, wanted)
         names = op.kernel(saving=True)
-        ys = [lanes.names[0] if lanes.dim is None else op.outputs[k]
-              for k, lanes in enumerate(names.outputs)]
+        ys = [
+            lanes.names[0] if lanes.dim is None else op.outputs[k]
+            for k, lanes in enumerate(names.outputs)
+        ]
         inputs = [f"g_{ys[k]}" for k, here in enumerate(present) if here]
         inputs += [op.inputs[k] for k in self.derived.xs]
         inputs += [ys[k] for k in self.derived.ys]
@@ -133,8 +135,12 @@ class Fused:
         functools.update_wrapper(self, function)
         self.function = function
         parameters = inspect.signature(function).parameters.values()
-        if any(p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty for p in parameters):
-            raise FuseError(f"{function.__name__}: a fused function takes plain positional arguments")
+        if any(
+            p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty for p in parameters
+        ):
+            raise FuseError(
+                f"{function.__name__}: a fused function takes plain positional arguments"
+            )
         self.names = [p.name for p in parameters]
 
     @functools.cached_property

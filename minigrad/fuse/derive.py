@@ -32,9 +32,7 @@ def with_hidden_outputs(program: Program) -> Program:
     groups = [group for group in cotangents if group is not None]
     outputs = {group.refs[0] for group in program.outputs}
     read = _read(program, tracer.values, groups, outputs)
-    hidden = sorted(
-        ref for ref in read if program.values[ref] is not None and ref not in outputs
-    )
+    hidden = sorted(ref for ref in read if program.values[ref] is not None and ref not in outputs)
     extra = tuple(Group((ref,)) for ref in hidden)
     return Program(program.values, program.inputs, program.outputs + extra)
 

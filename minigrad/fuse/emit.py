@@ -100,7 +100,7 @@ class _Writer:
                         homes.setdefault(ref, lane)
         return homes
 
-    # ---- Python -----------------------------------------------------------------------------------
+    # ---- Python ------------------------------------------------------------------------------
 
     def python(self, name: str) -> str:
         """`def name(xp)`, which returns the function on arrays; it falls back where shapes or
@@ -147,9 +147,7 @@ class _Writer:
         for group, name in zip(self.program.outputs, self.outputs, strict=True):
             if group.dim is not None and group.refs not in buffers:
                 buffers[group.refs] = name
-                of = frozenset().union(
-                    *(self.depends[r] for r in group.refs if isinstance(r, int))
-                )
+                of = frozenset().union(*(self.depends[r] for r in group.refs if isinstance(r, int)))
                 like = ", ".join(names[r] for r in sorted(of))
                 n = len(group.refs)
                 lines.append(f"{name} = xp.empty_chunks({n}, {group.dim}, ({like},))")
@@ -216,7 +214,7 @@ class _Writer:
                     lines.append(f"{lane}[...] = {source}")
         return buffers[group.refs]
 
-    # ---- C ----------------------------------------------------------------------------------------
+    # ---- C -----------------------------------------------------------------------------------
 
     def c(self) -> str:
         """Statements that compute one element, in the number type T."""
@@ -247,4 +245,6 @@ def _literal(value: float) -> str:
 def _c_literal(value: float) -> str:
     if value != value:
         return "(T)NAN"
-    return f"(T){value!r}" if abs(value) < float("inf") else f"({'-' if value < 0 else ''}(T)INFINITY)"
+    return (
+        f"(T){value!r}" if abs(value) < float("inf") else f"({'-' if value < 0 else ''}(T)INFINITY)"
+    )

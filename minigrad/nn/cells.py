@@ -121,14 +121,18 @@ class GRUCell(GatedCell):
 
     def project(self, x: Tensor) -> Tensor:
         """p = W_ih x + b_ih: the other bias stays within the reset gate's reach."""
-        return matmul(self.weight_ih, x) if self.bias_ih is None else affine(
-            self.weight_ih, x, self.bias_ih
+        return (
+            matmul(self.weight_ih, x)
+            if self.bias_ih is None
+            else affine(self.weight_ih, x, self.bias_ih)
         )
 
     def step(self, p: Tensor, state: Tensor) -> Tensor:
         h = state
-        q = matmul(self.weight_hh, h) if self.bias_hh is None else affine(
-            self.weight_hh, h, self.bias_hh
+        q = (
+            matmul(self.weight_hh, h)
+            if self.bias_hh is None
+            else affine(self.weight_hh, h, self.bias_hh)
         )
         return gru_gates(p, q, h)
 

@@ -79,7 +79,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     """A random orthogonal matrix times gain, by QR (Saxe et al., 2013); returns the tensor."""
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     flat = randn(
-        max(rows, columns), min(rows, columns), dtype=tensor.dtype, device="cpu", generator=generator
+        max(rows, columns),
+        min(rows, columns),
+        dtype=tensor.dtype,
+        device="cpu",
+        generator=generator,
     ).numpy()
     q, r = np.linalg.qr(flat)
     q = q * np.sign(np.diag(r))  # makes the distribution uniform

@@ -50,6 +50,7 @@ class Module:
     ...     def __init__(self):
     ...         self.hidden = mg.nn.Linear(4, 3)
     ...         self.out = mg.nn.Linear(3, 2)
+    ...
     ...     def forward(self, x):
     ...         return self.out(self.hidden(x).tanh())
     >>> [name for name, _ in Net().named_parameters()]
@@ -65,7 +66,7 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
-    # ---- walking ------------------------------------------------------------------------------
+    # ---- walking -----------------------------------------------------------------------------
 
     def entries(self) -> Iterator[tuple[str, Any]]:
         """Name and value of each tensor and module held, in the order of definition."""
@@ -119,7 +120,7 @@ class Module:
         """All buffers, each once."""
         return (b for _, b in self.named_buffers())
 
-    # ---- state --------------------------------------------------------------------------------
+    # ---- state -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
         """All parameters and buffers by dotted name, off the tape, sharing memory."""
@@ -133,7 +134,9 @@ class Module:
             if isinstance(value, (Parameter, Buffer))
         }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> IncompatibleKeys:
         """Copy values in by name: tensors, arrays, or anything NumPy can read (PyTorch's too).
 
         Raises KeyError (with strict) for missing or unexpected names and ValueError for shapes
@@ -159,7 +162,7 @@ class Module:
             targets[name].copy_(value)
         return IncompatibleKeys(missing, unexpected)
 
-    # ---- modes and moves ----------------------------------------------------------------------
+    # ---- modes and moves ---------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training mode (dropout on), this module and all within it; returns itself."""
@@ -212,7 +215,7 @@ class Module:
         fn(self)
         return self
 
-    # ---- text ---------------------------------------------------------------------------------
+    # ---- text --------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """What `repr` shows of this module itself: its sizes and options."""

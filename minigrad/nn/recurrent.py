@@ -163,7 +163,7 @@ class Recurrent(Module):
             )
             input_size = sum(c.output_size for c in self._cells[-1])
 
-    # ---- parameters under PyTorch's names ---------------------------------------------------------
+    # ---- parameters under PyTorch's names ----------------------------------------------------
 
     def entries(self) -> Iterator[tuple[str, Any]]:
         """The cells' parameters with the layer and direction behind their names."""
@@ -184,7 +184,7 @@ class Recurrent(Module):
         """The cells by layer and direction."""
         return self._cells
 
-    # ---- running ----------------------------------------------------------------------------------
+    # ---- running -----------------------------------------------------------------------------
 
     def forward(
         self, x: Tensor, state: State | None = None, lengths: Any = None

@@ -67,6 +67,8 @@ from minigrad.ops.index import masked_fill as masked_fill
 from minigrad.ops.index import pad_constant as pad_constant
 from minigrad.ops.index import sort as sort
 from minigrad.ops.index import topk as topk
+from minigrad.ops.methods import Methods as Methods
+from minigrad.ops.operators import Operators as Operators
 from minigrad.ops.reduce import Extreme as Extreme
 from minigrad.ops.reduce import all as all
 from minigrad.ops.reduce import amax as amax
@@ -105,4 +107,3 @@ from minigrad.ops.shape import tril as tril
 from minigrad.ops.shape import triu as triu
 from minigrad.ops.shape import unbind as unbind
 from minigrad.ops.shape import unsqueeze as unsqueeze
-from minigrad.ops.operators import Operators as Operators

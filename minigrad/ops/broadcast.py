@@ -1,5 +1,7 @@
 """Broadcasting and its transpose: expand to a shape, and sum back to it."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
 from __future__ import annotations
 
 from typing import Any
@@ -43,7 +45,7 @@ def _expand(xp: Any, x: Array, *, shape: Shape) -> Array:
 sum_to = Op(
     "sum_to",
     _sum_to,
-    lambda g, _y, x_shape, *, shape: expand_to(g, shape=x_shape),
+    lambda g, _y, x_shape, **_: expand_to(g, shape=x_shape),
     settle=settle_by_adding,
     doc="Sum over the axes along which `shape` was broadcast to the shape of x.",
 )
@@ -51,6 +53,6 @@ sum_to = Op(
 expand_to = Op(
     "expand",
     _expand,
-    lambda g, _y, x_shape, *, shape: Later(sum_to, g, shape=x_shape),
+    lambda g, _y, x_shape, **_: Later(sum_to, g, shape=x_shape),
     doc="Broadcast x to `shape`, without a copy.",
 )

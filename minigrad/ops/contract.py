@@ -1,5 +1,7 @@
 """Products: matmul, the affine map in both orientations, and einsum."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -103,7 +105,7 @@ def _plus(y: Array, b: Array) -> Array:
     return y
 
 
-# ---- affine: W x + b with features first, as textbooks write it ------------------------------------
+# ---- affine: W x + b with features first, as textbooks write it ------------------------------
 
 _column_sum = Op(
     "column_sum",
@@ -148,7 +150,7 @@ def affine(weight: Any, x: Any, bias: Any) -> Any:
     return _affine(weight, x, bias)
 
 
-# ---- linear: x Wᵀ + b with features last, as layers take them -----------------------------------------
+# ---- linear: x Wᵀ + b with features last, as layers take them --------------------------------
 
 
 def _linear_forward(xp: Any, x: Array, weight: Array, b: Array | None = None) -> Array:
@@ -180,7 +182,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return _linear(x, weight) if bias is None else _linear(x, weight, bias)
 
 
-# ---- einsum ----------------------------------------------------------------------------------------------
+# ---- einsum ----------------------------------------------------------------------------------
 
 
 def _einsum_rule(g: Any, _y: Any, *xs: Any, inputs: tuple[str, ...], output: str) -> list[Any]:

@@ -6,11 +6,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from minigrad.op import Op, Rule
+from minigrad.op import Op
 from minigrad.ops.broadcast import sum_to
 from minigrad.tape import Later
 
 Number = (int, float)
+# rules of one, two and three arguments: the union lets the lambdas below be typed
+Rule = (
+    Callable[[Any, Any, Any], Any]
+    | Callable[[Any, Any, Any, Any], Any]
+    | Callable[[Any, Any, Any, Any, Any], Any]
+)
 
 
 def _fit(g: Any, shape: tuple[int, ...]) -> Later:
@@ -48,9 +54,14 @@ class Elementwise(Op):
 
 
 def _forward(ufunc: str, expand: Callable[..., Any] | None) -> Callable[..., Any]:
-    if expand is not None:
-        return lambda _xp, *xs: expand(*xs)
-    return lambda xp, *xs: getattr(xp, ufunc)(*xs)
+    def call_ufunc(xp: Any, *xs: Any) -> Any:
+        return getattr(xp, ufunc)(*xs)
+
+    def call_others(_xp: Any, *xs: Any) -> Any:
+        assert expand is not None
+        return expand(*xs)
+
+    return call_ufunc if expand is None else call_others
 
 
 def _none(_g: Any, _y: Any, *_xs: Any) -> None:
@@ -61,7 +72,7 @@ def _zero(g: Any, _y: Any, *_xs: Any) -> Any:
     return g * 0.0
 
 
-# ---- arithmetic -------------------------------------------------------------------------------
+# ---- arithmetic ------------------------------------------------------------------------------
 
 add = Elementwise(
     "add",
@@ -136,9 +147,11 @@ floor_divide = Elementwise(
     _zero,
     c="floor({0} / {1})",
 )
-square = Elementwise("square", "Square, y = x².", lambda g, _y, x: g * (2.0 * x), c="{0} * {0}", cheap=True)
+square = Elementwise(
+    "square", "Square, y = x².", lambda g, _y, x: g * (2.0 * x), c="{0} * {0}", cheap=True
+)
 
-# ---- exponentials and their kin -----------------------------------------------------------------
+# ---- exponentials and their kin --------------------------------------------------------------
 
 exp = Elementwise("exp", "Exponential, y = eˣ.", lambda g, y, _x: g * y, c="exp({0})")
 log = Elementwise("log", "Natural logarithm, y = ln x.", lambda g, _y, x: g / x, c="log({0})")
@@ -173,9 +186,7 @@ logaddexp = Elementwise(
 )
 sin = Elementwise("sin", "Sine, x in radians.", lambda g, _y, x: g * cos(x), c="sin({0})")
 cos = Elementwise("cos", "Cosine, x in radians.", lambda g, _y, x: -g * sin(x), c="cos({0})")
-tan = Elementwise(
-    "tan", "Tangent, x in radians.", lambda g, y, _x: g * (1.0 + y * y), c="tan({0})"
-)
+tan = Elementwise("tan", "Tangent, x in radians.", lambda g, y, _x: g * (1.0 + y * y), c="tan({0})")
 atan = Elementwise(
     "atan",
     "Inverse tangent, in radians.",
@@ -186,7 +197,7 @@ atan = Elementwise(
 sinh = Elementwise("sinh", "Hyperbolic sine.", lambda g, _y, x: g * cosh(x), c="sinh({0})")
 cosh = Elementwise("cosh", "Hyperbolic cosine.", lambda g, _y, x: g * sinh(x), c="cosh({0})")
 
-# ---- kinks and steps ------------------------------------------------------------------------------
+# ---- kinks and steps -------------------------------------------------------------------------
 
 abs = Elementwise(
     "abs",
@@ -243,7 +254,6 @@ where = Elementwise(
 )
 
 
-
 def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
     """x, not below `min` nor above `max`; the gradient is 1 inside and on the bounds, else 0."""
     if min is None and max is None:
@@ -255,7 +265,7 @@ def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
     return x
 
 
-# ---- comparisons and logic: no gradient -------------------------------------------------------------
+# ---- comparisons and logic: no gradient ------------------------------------------------------
 
 
 def _predicate(name: str, doc: str, c: str, ufunc: str) -> Elementwise:
@@ -278,4 +288,6 @@ bitwise_xor = _predicate("bitwise_xor", "a ^ b, bit by bit.", "{0} ^ {1}", "bitw
 bitwise_not = _predicate("bitwise_not", "Every bit flipped; on booleans, not x.", "!{0}", "invert")
 isnan = _predicate("isnan", "Whether x is not a number.", "{0} != {0}", "isnan")
 isinf = _predicate("isinf", "Whether x is infinite.", "isinf({0})", "isinf")
-isfinite = _predicate("isfinite", "Whether x is neither infinite nor NaN.", "isfinite({0})", "isfinite")
+isfinite = _predicate(
+    "isfinite", "Whether x is neither infinite nor NaN.", "isfinite({0})", "isfinite"
+)

@@ -1,5 +1,7 @@
 """Ops that pick elements by position, and the scatter that carries their gradient back."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -122,9 +124,7 @@ def gather(x: Any, dim: int, index: Any) -> Any:
     if index.ndim != x.ndim:
         raise ValueError(f"gather: index has {index.ndim} axes, but x has {x.ndim}")
     xp = backend_of(getattr(index, "data", index))
-    key = [
-        xp.arange(n).reshape((-1,) + (1,) * (x.ndim - i - 1)) for i, n in enumerate(index.shape)
-    ]
+    key = [xp.arange(n).reshape((-1,) + (1,) * (x.ndim - i - 1)) for i, n in enumerate(index.shape)]
     key[axis] = index
     return getitem(x, tuple(key))
 
@@ -182,13 +182,11 @@ def pad_constant(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) 
 
 
 def _inner(widths: tuple[tuple[int, int], ...], shape: Shape) -> tuple[slice, ...]:
-    return tuple(
-        slice(before, before + n) for (before, _), n in zip(widths, shape, strict=True)
-    )
+    return tuple(slice(before, before + n) for (before, _), n in zip(widths, shape, strict=True))
 
 
 _pad = Op(
     "pad",
     lambda xp, x, *, widths, value: xp.pad(x, widths, constant_values=value),
-    lambda g, _y, x_shape, *, widths, value: _index(g, key=_inner(widths, x_shape)),
+    lambda g, _y, x_shape, *, widths, **_: _index(g, key=_inner(widths, x_shape)),
 )

@@ -1,7 +1,10 @@
 """Ops that reduce along axes, and running reductions."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -34,21 +37,19 @@ def _spread(g: Any, shape: Shape, dim: tuple[int, ...]) -> Any:
 
 
 def _reduction(name: str, doc: str, rule: Any) -> Op:
-    def forward(xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
+    def forward(_xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
         return getattr(x, name)(axis=dim, keepdims=keepdim)
 
     return Op(name, forward, *([] if rule is None else [rule]), doc=doc)
 
 
-def _extreme_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], keepdim: bool) -> Any:
+def _extreme_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], **_: Any) -> Any:
     ties = where(x == _spread(y, x.shape, dim), 1.0, 0.0)
     share = ties / _spread(sum(ties, dim), x.shape, dim)
     return _spread(g, x.shape, dim) * share
 
 
-_sum = _reduction(
-    "sum", "", lambda g, _y, x_shape, *, dim, keepdim: _spread(g, x_shape, dim)
-)
+_sum = _reduction("sum", "", lambda g, _y, x_shape, *, dim, **_: _spread(g, x_shape, dim))
 _amax = _reduction("max", "", _extreme_rule)
 _amin = _reduction("min", "", _extreme_rule)
 _any = _reduction("any", "", None)
@@ -70,18 +71,14 @@ def sum(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
 def mean(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
     """Arithmetic mean over `dim`; of no elements it is 0, with gradient 0 (PyTorch: NaN)."""
     count = math.prod(x.shape[a] for a in axes_of(dim, x.ndim))
-    return sum(x, dim, keepdim) * (1.0 / _at_least(count, 1))
-
-
-def _at_least(n: int, least: int) -> int:
-    return n if n > least else least  # the name `max` is the reduction's here
+    return sum(x, dim, keepdim) * (1.0 / builtins.max(count, 1))
 
 
 def var(x: Any, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Any:
     """Variance over `dim`: Σ(x - mean)² / (n - correction)."""
     count = math.prod(x.shape[a] for a in axes_of(dim, x.ndim))
     d = x - mean(x, dim, keepdim=True)
-    return sum(d * d, dim, keepdim) * (1.0 / _at_least(count - correction, 1))
+    return sum(d * d, dim, keepdim) * (1.0 / builtins.max(count - correction, 1))
 
 
 def std(x: Any, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Any:
@@ -162,7 +159,7 @@ def _logsumexp_forward(xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool
     return y if keepdim else y.reshape([n for i, n in enumerate(x.shape) if i not in dim])
 
 
-def _logsumexp_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], keepdim: bool) -> Any:
+def _logsumexp_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], **_: Any) -> Any:
     y = _spread(where(isfinite(y), y, 0.0), x.shape, dim)
     return _spread(g, x.shape, dim) * exp(x - y)
 

@@ -1,5 +1,7 @@
 """Ops that move elements without computing on them: shapes, axes, joining and splitting."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
 from __future__ import annotations
 
 import math
@@ -30,12 +32,12 @@ def axis_of(dim: int, ndim: int) -> int:
     return dim % ndim
 
 
-# ---- one array in, the same elements out ------------------------------------------------------
+# ---- one array in, the same elements out -----------------------------------------------------
 
 _reshape = Op(
     "reshape",
     lambda _xp, x, *, shape: x.reshape(shape),
-    lambda g, _y, x_shape, *, shape: _reshape(g, shape=x_shape),
+    lambda g, _y, x_shape, **_: _reshape(g, shape=x_shape),
 )
 _permute = Op(
     "permute",
@@ -182,13 +184,13 @@ def repeat(x: Any, *sizes: Any) -> Any:
 
 _cast = Op(
     "cast",
-    lambda _xp, x, *, dtype, source: x.astype(dtype),
+    lambda _xp, x, *, dtype, **_: x.astype(dtype),
     lambda g, _y, _x, *, dtype, source: _cast(g, dtype=source, source=dtype),
 )
 _cast_off = Op("cast", lambda _xp, x, *, dtype: x.astype(dtype))
 _transfer = Op(
     "transfer",
-    lambda xp, x, *, to, source: get_backend(to).from_host(xp.to_host(x)),
+    lambda xp, x, *, to, **_: get_backend(to).from_host(xp.to_host(x)),
     lambda g, _y, _x, *, to, source: _transfer(g, to=source, source=to),
 )
 clone = Op(
@@ -213,7 +215,7 @@ def transfer(x: Any, *, to: str) -> Any:
     return _transfer(x, to=to, source=x.device)
 
 
-# ---- many in or many out --------------------------------------------------------------------------
+# ---- many in or many out ---------------------------------------------------------------------
 
 _zeros = Op("zeros", lambda xp, like, *, shape: xp.zeros(shape, like.dtype))
 
@@ -221,9 +223,7 @@ _zeros = Op("zeros", lambda xp, like, *, shape: xp.zeros(shape, like.dtype))
 def _present(gs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
     """The cotangents, zeros in the place of absent ones."""
     like = next(g for g in gs if g is not None)
-    return [
-        _zeros(like, shape=s) if g is None else g for g, s in zip(gs, shapes, strict=True)
-    ]
+    return [_zeros(like, shape=s) if g is None else g for g, s in zip(gs, shapes, strict=True)]
 
 
 def _split_forward(_xp: Any, x: Array, *, sizes: tuple[int, ...], dim: int) -> tuple[Array, ...]:
@@ -240,7 +240,7 @@ def _split_rule(gs: Any, _ys: Any, x_shape: Shape, *, sizes: tuple[int, ...], di
 _split = JointOp("split", _split_forward, _split_rule, several=True)
 _cat = JointOp(
     "cat",
-    lambda xp, *xs, dim, sizes: xp.concatenate(xs, axis=dim),
+    lambda xp, *xs, dim, **_: xp.concatenate(xs, axis=dim),
     lambda g, _y, *_xs, dim, sizes: _split(g, sizes=sizes, dim=dim),
 )
 _unbind = JointOp(

@@ -97,8 +97,10 @@ class Adam(Optimizer):
         v += (1 - beta2) * (g * g)
         if group["amsgrad"]:
             v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
-        root = xp.sqrt(v) / math.sqrt(1 - beta2**t)
-        return (group["lr"] / (1 - beta1**t)) * (m / (root + group["eps"]))
+        # m̂ / (√v̂ + ε) with the corrections among the numbers: one pass over the arrays fewer.
+        root = math.sqrt(1 - beta2**t)
+        rate = group["lr"] * root / (1 - beta1**t)
+        return rate * (m / (xp.sqrt(v) + group["eps"] * root))
 
 
 class AdamW(Adam):
@@ -128,7 +130,7 @@ class AdamW(Adam):
     >>> (w * w).sum().backward()
     >>> optimizer.step()
     >>> w.detach()
-    tensor([  0.25, -74.5])
+    tensor([  0.25, -74.5 ])
     """
 
     def __init__(

@@ -1,0 +1,101 @@
+"""The ops as methods: `x.tanh()` for `tanh(x)`, for whatever runs ops."""
+
+from __future__ import annotations
+
+from minigrad.ops import contract, elementwise, index, reduce, shape
+from minigrad.ops.operators import Operators
+
+
+class Methods(Operators):
+    """Every op that makes sense as a method, under the name and with the arguments of the op."""
+
+    __slots__ = ()
+
+    abs = elementwise.abs
+    exp = elementwise.exp
+    log = elementwise.log
+    log1p = elementwise.log1p
+    expm1 = elementwise.expm1
+    sqrt = elementwise.sqrt
+    tanh = elementwise.tanh
+    sigmoid = elementwise.sigmoid
+    erf = elementwise.erf
+    sin = elementwise.sin
+    cos = elementwise.cos
+    tan = elementwise.tan
+    atan = elementwise.atan
+    sinh = elementwise.sinh
+    cosh = elementwise.cosh
+    sign = elementwise.sign
+    floor = elementwise.floor
+    ceil = elementwise.ceil
+    round = elementwise.round
+    relu = elementwise.relu
+    maximum = elementwise.maximum
+    minimum = elementwise.minimum
+    square = elementwise.square
+    pow = elementwise.pow
+    isnan = elementwise.isnan
+    isinf = elementwise.isinf
+    isfinite = elementwise.isfinite
+    eq = elementwise.eq
+    ne = elementwise.ne
+    lt = elementwise.lt
+    le = elementwise.le
+    gt = elementwise.gt
+    ge = elementwise.ge
+    logical_and = elementwise.logical_and
+    logical_or = elementwise.logical_or
+    logical_not = elementwise.logical_not
+    add = elementwise.add
+    sub = elementwise.sub
+    mul = elementwise.mul
+    div = elementwise.div
+    clone = shape.clone
+    clamp = elementwise.clamp
+    clip = elementwise.clamp
+
+    sum = reduce.sum
+    mean = reduce.mean
+    var = reduce.var
+    std = reduce.std
+    amax = reduce.amax
+    amin = reduce.amin
+    max = reduce.max
+    min = reduce.min
+    argmax = reduce.argmax
+    argmin = reduce.argmin
+    any = reduce.any
+    all = reduce.all
+    logsumexp = reduce.logsumexp
+    cumsum = reduce.cumsum
+    prod = reduce.prod
+    norm = reduce.norm
+
+    reshape = shape.reshape
+    permute = shape.permute
+    transpose = shape.transpose
+    movedim = shape.movedim
+    expand = shape.expand
+    squeeze = shape.squeeze
+    unsqueeze = shape.unsqueeze
+    flatten = shape.flatten
+    flip = shape.flip
+    roll = shape.roll
+    tril = shape.tril
+    triu = shape.triu
+    repeat = shape.repeat
+    split = shape.split
+    chunk = shape.chunk
+    unbind = shape.unbind
+    view = shape.reshape
+    swapaxes = shape.transpose
+
+    gather = index.gather
+    index_select = index.index_select
+    masked_fill = index.masked_fill
+    sort = index.sort
+    argsort = index.argsort
+    topk = index.topk
+
+    matmul = contract.matmul
