@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -159,6 +160,18 @@ def test_a_group_that_joins_later_is_an_error() -> None:
     for step in (schedules[0].step, schedules[1].step, lambda: plateau.step(1.0)):
         with pytest.raises(RuntimeError, match="had 1 parameter groups and now has 2"):
             step()
+
+
+@every_schedule
+def test_saved_and_loaded_state_is_a_copy(make: Make) -> None:
+    schedule = make(optimizer())
+    saved = schedule.state_dict()
+    before = copy.deepcopy(saved)
+    for _ in range(2):
+        schedule.optimizer.param_groups[0]["lr"] *= 0.5
+        schedule.step()
+        assert saved == before
+        schedule.load_state_dict(saved)
 
 
 # ---- plateau ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import optim
+from minigrad.optim import optimizer as base
 from minigrad.optim.state import State
 
 
@@ -155,6 +156,43 @@ def test_state_is_written_in_place_only() -> None:
     state["m"] *= 2
     with pytest.raises(TypeError, match=re.escape("state['m'][...] = value")):
         state["m"] = state["m"] * 2
+
+
+class Recorder(optim.Optimizer):
+    """Does nothing, and notes the shapes of what it is given."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {"lr": 0.0})
+        self.seen: list[tuple[int, ...]] = []
+
+    def init(self, p: Any, group: Any) -> dict[str, Any]:
+        return {"kept": p.copy()} if self.elementwise else {"norm": p.sum()}
+
+    def update(self, p: Any, g: Any, state: Any, group: Any) -> Any:
+        if self.elementwise:
+            assert state["kept"].shape == p.shape
+        assert g.shape == p.shape
+        self.seen.append(p.shape)
+        return 0 * g
+
+
+class ElementwiseRecorder(Recorder):
+    elementwise = True
+
+
+def test_only_elementwise_optimisers_get_parts(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "BLOCK", 10)
+    p = mg.ones(7, 4).requires_grad_()
+    p.grad = mg.ones(7, 4)
+    seen: list[list[tuple[int, ...]]] = []
+    for kind in (Recorder, ElementwiseRecorder):
+        recorder = kind([p])
+        recorder.step()
+        seen.append(recorder.seen)
+    parts = [(7, 4)] if backend == "cupy" else [(2, 4), (2, 4), (2, 4), (1, 4)]
+    assert seen == [[(7, 4)], parts]
 
 
 # ---- saved state ------------------------------------------------------------------------------
