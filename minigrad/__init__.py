@@ -11,6 +11,7 @@ from numpy import int64 as int64
 from numpy import uint8 as uint8
 
 from minigrad import autograd as autograd
+from minigrad import io as io
 from minigrad import nn as nn
 from minigrad.autograd import detach as detach
 from minigrad.autograd import enable_grad as enable_grad
@@ -35,6 +36,8 @@ from minigrad.creation import zeros as zeros
 from minigrad.creation import zeros_like as zeros_like
 from minigrad.fuse import FuseError as FuseError
 from minigrad.fuse import fuse as fuse
+from minigrad.io import load as load
+from minigrad.io import save as save
 from minigrad.ops import *  # noqa: F403  # every primitive is a function of the package
 from minigrad.random import Generator as Generator
 from minigrad.random import manual_seed as manual_seed
