@@ -54,16 +54,18 @@ def tensor(
 ) -> Tensor:
     """A tensor with a copy of `data`: numbers, nested lists, an array, or a list of tensors.
 
-    Python floats take the default dtype (float32), integers int64; arrays keep their dtype.
+    Python floats take the default dtype (float32), integers int64; arrays keep their dtype. Without
+    `device`, tensors and GPU arrays stay where they are, all else goes to the default device.
 
     >>> import minigrad as mg
     >>> mg.tensor([[1, 2], [3, 4]]).dtype
     dtype('int64')
     """
     if isinstance(data, Tensor):
-        data = data.detach().data
+        device, data = device or data.device, data.data
     if is_array(data):
-        backend = get_backend(device) if device else backend_of(data)
+        home = backend_of(data).device  # what lives on a GPU stays there
+        backend = get_backend(device or (_default["device"] if home == "cpu" else home))
         kind = data.dtype if dtype is None else np.dtype(dtype)
         copied = to_backend(data, backend).astype(kind)
         copied = backend.asarray(copied if copied is not data else data.copy())

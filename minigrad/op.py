@@ -36,6 +36,7 @@ class Op:
 
     several = False  # whether forward gives a tuple of outputs, and rules take one of cotangents
     joint = False  # whether `pull` gives all cotangents at once, instead of one rule an input
+    view = False  # whether the output may lie in the memory of the first input
     fit: Callable[[Any, tuple[int, ...]], Any] | None = None  # undoes broadcasting, if it may occur
     # carries a waiting contribution to the input, so that it can go on waiting there
     through: Callable[[Later, dict[str, Any]], Later | None] | None = None

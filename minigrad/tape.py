@@ -111,7 +111,7 @@ class _Sum:
     def settle(self) -> Value:
         """Run what waits, all applications of one op together, and give the total."""
         for op, applications in self.waiting.items():
-            into = self.total if self.owned else None
+            into = self.total if self.owned and self.total.ndim else None  # NumPy's 0-d is constant
             summed = op.settle(into, applications)
             merged = into is not None or self.total is None
             self.total = summed if merged else self.total + summed
@@ -137,7 +137,7 @@ def sweep(
     flowed into. With `lift`, rules run on recorded values. Without `retain`, nodes are freed.
     """
     seeds = list(seeds)
-    nodes = _history(edge[0] for edge, _ in seeds)
+    nodes, written = _history(edge[0] for edge, _ in seeds)
     wanted = None if targets is None else _leading_to(targets, nodes)
     wishes = set(targets or ())
     found: dict[Edge, Value] = {}
@@ -150,6 +150,8 @@ def sweep(
             if wishes:
                 _note_wishes(node, slots, wishes, found)
             if wanted is None or node in wanted:
+                if written:
+                    _refuse_stale(node)
                 _pull(node, slots, wanted, table, lift)
         if not retain:
             node.op = node.xs = node.ys = None  # a later sweep through this node raises
@@ -225,23 +227,25 @@ def _recall(node: Node, op: Any, lift: Lift | None) -> tuple[list[Value], Value]
     edges = node.edges
     xs = [None] * len(edges) if node.xs is None else list(node.xs)
     y = node.ys
-    if node.xs is not None:
-        _refuse_stale(node, xs)
     if lift is not None:
         xs = [x if e is None or x is None else lift(x, e) for x, e in zip(xs, edges, strict=True)]
         y = _lift_outputs(node, lift)
     for k in op.shapes_of:
-        edge = edges[k]
-        xs[k] = None if edge is None else edge[0].shapes[edge[1]]
+        edge = edges[k] if k < len(edges) else None  # a trailing input may be optional
+        if edge is not None:
+            xs[k] = edge[0].shapes[edge[1]]
     return xs, y
 
 
-def _refuse_stale(node: Node, xs: list[Value]) -> None:
-    """Raise if a leaf whose array the node saved was written since."""
-    for x, edge in zip(xs, node.edges, strict=True):
-        if edge is not None and x is not None and edge[0].order > node.order:
+def _refuse_stale(node: Node) -> None:
+    """Raise if the node saved the array of a leaf, or a view of it, that was written since."""
+    for x, edge in zip(node.xs or (), node.edges, strict=False):
+        source = None if edge is None or x is None else edge[0]
+        while type(source) is Node and source.op is not None and source.op.view:
+            source = source.edges[0] and source.edges[0][0]
+        if source is not None and source.order > node.order:
             raise RuntimeError(
-                f"stale graph: a leaf of shape {edge[0].shapes[0]} that {node.op.name} saved was "
+                f"stale graph: a leaf of shape {source.shapes[0]} that {node.op.name} saved was "
                 "written (by an optimiser step or copy_) after the forward pass; run the forward "
                 "pass again before calling backward"
             )
@@ -280,18 +284,22 @@ def _deliver(
     held.add(g, in_place=lift is None)
 
 
-def _history(roots: Iterable[Node | Leaf]) -> list[Node]:
-    """All nodes that the roots were computed from, newest first."""
+def _history(roots: Iterable[Node | Leaf]) -> tuple[list[Node], bool]:
+    """All nodes that the roots were computed from, newest first; and whether a leaf was written."""
     seen: set[Node] = set()
+    written = False
     stack = [root for root in roots if type(root) is Node]
     while stack:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
             for edge in node.edges:
-                if edge is not None and type(edge[0]) is Node:
-                    stack.append(edge[0])
-    return sorted(seen, key=attrgetter("order"), reverse=True)
+                if edge is not None:
+                    if type(edge[0]) is Node:
+                        stack.append(edge[0])
+                    elif edge[0].order > node.order:
+                        written = True
+    return sorted(seen, key=attrgetter("order"), reverse=True), written
 
 
 def _leading_to(targets: Sequence[Edge], nodes: list[Node]) -> set[Node | Leaf]:

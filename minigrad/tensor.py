@@ -134,6 +134,7 @@ class Tensor(ops.Methods):
         if requires_grad and self.dtype.kind not in "fc":
             raise TypeError(f"only floating tensors can require grad, not {self.dtype}")
         if requires_grad != self.requires_grad:
+            self.data = self.backend.asarray(self.data)  # NumPy's scalars could not be written
             self.edge = (Leaf(self.shape, self.dtype), 0) if requires_grad else None
         return self
 
@@ -145,18 +146,22 @@ class Tensor(ops.Methods):
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a NumPy array; raises on a recorded tensor, where gradients would end."""
+        self._refuse_recorded()
+        return self.backend.to_host(self.data)
+
+    def _refuse_recorded(self) -> None:
         if self.edge is not None:
             raise RuntimeError(
-                "this tensor is recorded on the tape, and NumPy would lose its gradient: "
+                "this tensor is recorded on the tape, and its gradient would be lost outside: "
                 "write x.detach().numpy(), or a minigrad function (mg.exp(x), not np.exp(x))"
             )
-        return self.backend.to_host(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
-        return self.detach().backend.asarray(self.data).__dlpack__(**kwargs)
+        self._refuse_recorded()
+        return self.backend.asarray(self.data).__dlpack__(**kwargs)
 
     def __dlpack_device__(self) -> Any:
         return self.backend.asarray(self.data).__dlpack_device__()

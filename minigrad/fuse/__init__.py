@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from minigrad.backend import Array, Backend, Kernel
 from minigrad.fuse.derive import Pullback, pull_back, with_hidden_outputs
 from minigrad.fuse.emit import kernel
@@ -124,7 +126,7 @@ class _Pull:
 
 
 def _as_arrays(xp: Backend, xs: Sequence[Any]) -> tuple[Array, ...]:
-    dtype = next(x.dtype for x in xs if hasattr(x, "dtype"))
+    dtype = np.result_type(*[getattr(x, "dtype", x) for x in xs])  # a mask does not make 0.5 True
     return tuple(x if hasattr(x, "dtype") else xp.asarray(x, dtype) for x in xs)
 
 

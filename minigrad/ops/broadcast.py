@@ -56,3 +56,4 @@ expand_to = Op(
     lambda g, _y, x_shape, **_: Later(sum_to, g, shape=x_shape),
     doc="Broadcast x to `shape`, without a copy.",
 )
+expand_to.view = True

@@ -4,6 +4,7 @@
 # Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,14 +21,15 @@ def _mT(x: Any) -> Any:
 
 def _rows(x: Any) -> Any:
     """(…, n) as (rows, n)."""
-    return x if x.ndim == 2 else reshape(x, (-1, x.shape[-1]))
+    return x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _columns(x: Any) -> Any:
     """(…, n, B) as (n, … B): all columns side by side."""
     if x.ndim == 2:
         return x
-    return reshape(permute(x, x.ndim - 2, *range(x.ndim - 2), x.ndim - 1), (x.shape[-2], -1))
+    shape = (x.shape[-2], math.prod(x.shape[:-2]) * x.shape[-1])
+    return reshape(permute(x, x.ndim - 2, *range(x.ndim - 2), x.ndim - 1), shape)
 
 
 def _beside(xp: Any, blocks: Sequence[Array], axis: int) -> Array:
@@ -54,7 +56,7 @@ def _settle_matmul(into: Array | None, waiting: list[Later]) -> Array:
 
 def _matmul_forward(xp: Any, a: Array, b: Array) -> Array:
     if a.ndim > 2 and b.ndim == 2:  # one product instead of one per leading index
-        return xp.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])
+        return xp.matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
     return xp.matmul(a, b)
 
 
@@ -154,8 +156,7 @@ def affine(weight: Any, x: Any, bias: Any) -> Any:
 
 
 def _linear_forward(xp: Any, x: Array, weight: Array, b: Array | None = None) -> Array:
-    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-    y = xp.matmul(rows, weight.T)
+    y = xp.matmul(_rows(x), weight.T)
     if b is not None:
         y = _plus(y, b)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[0])
@@ -224,9 +225,13 @@ def einsum(equation: str, *operands: Any) -> Any:
         raise ValueError(f"einsum: {equation!r} has '...' or repeats an index within an operand")
     if len(inputs) != len(operands):
         raise ValueError(f"einsum: {equation!r} names {len(inputs)} operands, got {len(operands)}")
+    extents: dict[str, int] = {}
     for name, x in zip(inputs, operands, strict=True):
         if len(name) != x.ndim:
             raise ValueError(f"einsum: {name!r} has {len(name)} indices, the operand {x.shape}")
+        for c, n in zip(name, x.shape, strict=True):
+            if extents.setdefault(c, n) != n:
+                raise ValueError(f"einsum: index {c!r} has extent {extents[c]} and also {n}")
     if not arrow:
         joined = "".join(inputs)
         output = "".join(sorted(c for c in set(joined) if joined.count(c) == 1))

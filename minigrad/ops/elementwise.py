@@ -121,6 +121,8 @@ def _pow_base(g: Any, _y: Any, x: Any, p: Any) -> Any:
 
 
 def _pow_exponent(g: Any, y: Any, x: Any, _p: Any) -> Any:
+    if isinstance(x, Number):
+        return g * y * (math.log(x) if x > 0 else 0.0)
     positive = x > 0
     return g * y * where(positive, log(where(positive, x, 1.0)), 0.0)
 

@@ -59,6 +59,7 @@ _index = Op(
     lambda _xp, x, *, key: x[key],
     lambda g, _y, x_shape, *, key: Later(_scatter, g, key=key, shape=x_shape),
 )
+_index.view = True
 
 
 def getitem(x: Any, key: Any) -> Any:

@@ -256,6 +256,8 @@ _stack = JointOp(
     lambda xp, *xs, dim: xp.stack(xs, axis=dim),
     lambda g, _y, *_xs, dim: _unbind(g, dim=dim),
 )
+for _op in (_reshape, _permute, _flip, _split, _unbind):
+    _op.view = True
 
 
 def cat(tensors: Sequence[V], dim: int = 0) -> V:
