@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+
+from minigrad.backend.base import Array
 
 # Two polynomials, each the best in the relative error of erf, found with Remez's exchange at 50
 # digits: NEAR in x² is erf(x)/x - 1 for |x| ≤ 1, FAR in s = (72/(x + 3) - 13)/5, which takes
@@ -32,9 +32,8 @@ FAR_32 = (
 BLOCK = 8192  # elements at a time, so that temporaries stay in the cache: at 10⁶, 42 → 20 ms
 
 
-def erf(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def erf(x: Array) -> Array:
     """The error function, 2/√π ∫₀ˣ exp(-t²) dt, within 1.5 units in the last place."""
-    x = np.asarray(x)
     if x.dtype.kind != "f":
         x = x.astype(np.float64)
     double = x.itemsize > 4
@@ -46,17 +45,17 @@ def erf(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return y.reshape(x.shape).astype(x.dtype, copy=False)
 
 
-def _erf(x: Any, near: tuple[float, ...], far: tuple[float, ...]) -> Any:
+def _erf(x: Array, near: tuple[float, ...], far: tuple[float, ...]) -> Array:
     a = np.abs(x)
     small = np.minimum(a, 1.0)
     small += small * _polynomial(near, small * small)
-    large = np.minimum(a, 6.0)
+    large: Array = np.minimum(a, 6.0)
     tail = _polynomial(far, (72.0 / (large + 3.0) - 13.0) / 5.0)
     tail *= np.exp(-large * large)
     return np.copysign(np.where(a < 1.0, small, 1.0 - tail), x)
 
 
-def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
+def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
     y = x * coefficients[-1]
     for c in coefficients[-2:0:-1]:
         y += c

@@ -43,11 +43,15 @@ class NumpyBackend(Backend):
             np.setbufsize(size)
 
     def scatter_add(self, into: Array, index: Any, values: Array) -> None:
-        rows = isinstance(index, np.ndarray) and index.dtype.kind in "iu" and into.ndim > 1
-        if rows and into.flags.c_contiguous and values.size > FEW and into.dtype == values.dtype:
+        if _names_rows(index, into) and values.size > FEW and into.dtype == values.dtype:
             _add_rows(into, index, values)
         else:
             np.add.at(into, index, values)
+
+
+def _names_rows(index: Any, into: Array) -> bool:
+    integers = hasattr(index, "dtype") and index.dtype.kind in "iu"
+    return integers and into.ndim > 1 and into.flags.c_contiguous
 
 
 def _add_rows(into: Array, index: Array, values: Array) -> None:
