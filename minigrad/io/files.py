@@ -177,7 +177,10 @@ def _array(name: str, entry: dict[str, Any]) -> Host:
             f"{name!r} has dtype {entry['dtype']}, which NumPy lacks; convert the file to F32 "
             "with the library that wrote it"
         )
-    array = np.ndarray(entry["shape"], dtype, buffer=entry["data"])
+    try:
+        array = np.ndarray(entry["shape"], dtype, buffer=entry["data"])
+    except ValueError as error:
+        raise ValueError(f"{name!r} has a shape that NumPy cannot hold: {error}") from error
     if dtype.kind == "b" and array.view(np.uint8).max(initial=0) > 1:
         raise ValueError(f"it is damaged: the booleans {name!r} hold bytes other than 0 and 1")
     return array
