@@ -140,7 +140,7 @@ class Module:
         """Copy values in by name: tensors, arrays, or anything NumPy can read (PyTorch's too).
 
         Raises KeyError (with strict) for missing or unexpected names and ValueError for shapes
-        that differ; the module is then as it was.
+        that differ, or dtypes that would lose a fraction; the module is then as it was.
         """
         targets = self._targets()
         missing = [name for name in targets if name not in state_dict]
@@ -152,12 +152,12 @@ class Module:
             )
         values = {name: _array(state_dict[name]) for name in targets if name in state_dict}
         wrong = [
-            f"{name}: expected {targets[name].shape}, got {value.shape}"
+            f"{name}: expected {target.shape} {target.dtype}, got {value.shape} {value.dtype}"
             for name, value in values.items()
-            if value.shape != targets[name].shape
+            if not _fits(value, target := targets[name])
         ]
         if wrong:
-            raise ValueError("load_state_dict: shapes differ: " + "; ".join(wrong))
+            raise ValueError("load_state_dict: shapes or dtypes differ: " + "; ".join(wrong))
         for name, value in values.items():
             targets[name].copy_(value)
         return IncompatibleKeys(missing, unexpected)
@@ -243,6 +243,11 @@ def _entries(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _array(value: Any) -> Any:
     return value.detach().data if isinstance(value, Tensor) else np.asarray(value)
+
+
+def _fits(value: Any, target: Tensor) -> bool:
+    same_kind = np.can_cast(value.dtype, target.dtype, "same_kind")
+    return value.shape == target.shape and same_kind
 
 
 def _join(prefix: str, name: str) -> str:
