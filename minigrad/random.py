@@ -116,4 +116,5 @@ def bernoulli_mask(
 ) -> Tensor:
     """1/keep with probability `keep`, else 0: what dropout multiplies with, in like's dtype."""
     kept = _stream(generator).random(shape, dtype=np.float32) < keep
-    return wrap((kept / keep).astype(like.dtype), like.device, False)
+    scale = 1 / keep if keep else 0.0
+    return wrap((kept * scale).astype(like.dtype), like.device, False)

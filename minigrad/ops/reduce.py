@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 from minigrad.backend import Array
 from minigrad.op import Op
 from minigrad.ops.broadcast import Shape, expand_to
-from minigrad.ops.elementwise import exp, isfinite, sqrt, where
+from minigrad.ops.elementwise import abs, exp, isfinite, isnan, sqrt, where
 from minigrad.ops.index import gather, getitem
-from minigrad.ops.shape import axis_of, cat, flip, reshape, squeeze
+from minigrad.ops.shape import axis_of, cast, cat, flip, reshape, squeeze
 
 V = TypeVar("V")
 Dims = int | Sequence[int] | None
@@ -43,10 +43,10 @@ def _reduction(name: str, doc: str, rule: Any) -> Op:
     return Op(name, forward, *([] if rule is None else [rule]), doc=doc)
 
 
-def _extreme_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], **_: Any) -> Any:
-    ties = where(x == _spread(y, x.shape, dim), 1.0, 0.0)
-    share = ties / _spread(sum(ties, dim), x.shape, dim)
-    return _spread(g, x.shape, dim) * share
+def _extreme_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], keepdim: bool) -> Any:
+    ties = x == _spread(y, x.shape, dim)
+    count = cast(sum(ties, dim, keepdim), dtype=x.dtype)
+    return where(ties, _spread(g / count, x.shape, dim), 0.0)
 
 
 _sum = _reduction("sum", "", lambda g, _y, x_shape, *, dim, **_: _spread(g, x_shape, dim))
@@ -82,8 +82,8 @@ def var(x: Any, dim: Dims = None, correction: int = 1, keepdim: bool = False) ->
 
 
 def std(x: Any, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Any:
-    """Standard deviation over `dim`, the square root of `var`."""
-    return sqrt(var(x, dim, correction, keepdim))
+    """Standard deviation over `dim`, the root of `var`; where it is 0, so is its gradient."""
+    return _root(var(x, dim, correction, keepdim))
 
 
 def amax(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
@@ -150,29 +150,6 @@ def all(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
     return _all(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
 
 
-def _logsumexp_forward(xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
-    top = x.max(axis=dim, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, 0.0)  # all -∞ gives -∞, not NaN
-    total = xp.exp(x - top).sum(axis=dim, keepdims=True)
-    empty = total == 0
-    y = xp.where(empty, -math.inf, xp.log(xp.where(empty, 1.0, total)) + top)
-    return y if keepdim else y.reshape([n for i, n in enumerate(x.shape) if i not in dim])
-
-
-def _logsumexp_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], **_: Any) -> Any:
-    y = _spread(where(isfinite(y), y, 0.0), x.shape, dim)
-    return _spread(g, x.shape, dim) * exp(x - y)
-
-
-_logsumexp = Op("logsumexp", _logsumexp_forward, _logsumexp_rule)
-
-
-def logsumexp(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
-    """y = ln Σ eˣ over `dim`, without overflow; where every x is -∞, it is -∞ with gradient 0."""
-    _refuse_empty("logsumexp", x, dim)
-    return _logsumexp(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
-
-
 _cumsum = Op(
     "cumsum",
     lambda xp, x, *, dim: xp.cumsum(x, axis=dim),
@@ -211,5 +188,21 @@ def _with_last(pairs: Any, x: Any, axis: int) -> Any:
 
 
 def norm(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
-    """Euclidean norm over `dim`, √Σx²."""
-    return sqrt(sum(x * x, dim, keepdim))
+    """Euclidean norm over `dim`, √Σx²; the gradient at 0 is 0."""
+    return _root(sum(x * x, dim, keepdim))
+
+
+def _root(x: Any) -> Any:
+    """√x, flat at 0: the gradient of a length there is 0, and not 0·∞."""
+    positive = x > 0
+    return where(positive, sqrt(where(positive, x, 1.0)), x)
+
+
+def allclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether |a - b| ≤ atol + rtol·|b| for all elements, as a Python bool."""
+    close = (abs(a - b) <= atol + rtol * abs(b)) | (a == b)
+    if equal_nan:
+        close = close | (isnan(a) & isnan(b))
+    return builtins.bool(all(close))
