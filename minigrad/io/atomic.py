@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """
     target = Path(os.path.realpath(path))
     mode = _mode_of(target)
-    temporary = target.with_name(f".minigrad-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".minigrad-{os.urandom(8).hex()}.tmp")
     opener = partial(os.open, mode=0o666 if mode is None else mode)  # private at every moment
     try:
         with open(temporary, "xb", opener=opener) as file:
