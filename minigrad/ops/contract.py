@@ -16,7 +16,7 @@ from minigrad.tape import Later
 
 
 def _mT(x: Any) -> Any:
-    return transpose(x, -1, -2)
+    return x.T if x.ndim == 2 else transpose(x, -1, -2)
 
 
 def _rows(x: Any) -> Any:
