@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -59,6 +58,8 @@ def check_options(who: str, group: Mapping[str, Any], defaults: Group) -> None:
     if "params" not in group:
         raise ValueError(f"{who}: expected a group {{'params': ...}}, got {dict(group)!r}")
     for key in group.keys() - defaults.keys() - _NOT_OPTIONS:
+        import difflib  # for this message only
+
         near = difflib.get_close_matches(key, defaults, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"its options are {', '.join(defaults)}"
         raise TypeError(f"{who}: a parameter group has the unknown option {key!r}; {hint}")
