@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 from minigrad.backend.base import Array as Array
 from minigrad.backend.base import Backend as Backend
@@ -43,7 +42,7 @@ def get_backend(device: str) -> Backend:
     return _by_device[key]
 
 
-def backend_of(*xs: Any) -> Backend:
+def backend_of(*xs: object) -> Backend:
     """Give the backend of the first array among `xs`; Python numbers belong to NumPy's."""
     for x in xs:
         backend = _by_type.get(type(x))
@@ -52,6 +51,6 @@ def backend_of(*xs: Any) -> Backend:
     return _numpy
 
 
-def is_array(x: Any) -> bool:
+def is_array(x: object) -> bool:
     """Whether `x` is an array of a backend that is in use."""
     return type(x) in _by_type

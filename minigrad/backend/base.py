@@ -24,8 +24,9 @@ class Lanes:
 class Kernel:
     """A fused elementwise function, written out for the backends by `minigrad.fuse`.
 
-    `python` is the text of `def name(xp)`, which returns a function of the input arrays; `c` is the statements that compute one
-    element of type T, reading the lanes named in `inputs` and assigning those in `outputs`.
+    `python` is the text of `def name(xp)`, which returns a function of the input arrays; `c` is
+    the statements that compute one element of type T, reading the lanes named in `inputs` and
+    assigning those in `outputs`.
     """
 
     name: str
@@ -66,9 +67,13 @@ class Backend:
         """Give a NumPy array with the values of `x` (a copy, unless `x` lives on the host)."""
         raise NotImplementedError
 
-    def erf(self, x: Array) -> Array:
-        """The error function, elementwise."""
+    def erf(self, x: Array, out: Array | None = None) -> Array:
+        """The error function, elementwise; written into `out`, as by a ufunc."""
         raise NotImplementedError
+
+    def by_row(self, ufunc: Any, x: Array, column: Array, out: Array | None = None) -> Array:
+        """`ufunc(x, column)`, one number a row, (…, 1), broadcast along the rows of x."""
+        return ufunc(x, column) if out is None else ufunc(x, column, out)
 
     def scatter_add(self, into: Array, index: Any, values: Array) -> None:
         """Add `values` to `into[index]` in place; where an index repeats, the values add up."""
@@ -102,7 +107,7 @@ class Backend:
 
     def join_chunks(self, lanes: tuple[Array | float, ...], dim: int) -> Array:
         """Chunks along `dim` as one array; a number stands for a chunk filled with it."""
-        arrays = [x for x in lanes if not isinstance(x, float)]
+        arrays: list[Array] = [x for x in lanes if not isinstance(x, float)]
         shape = np.broadcast_shapes(*[x.shape for x in arrays])
         like = arrays[0]
         full = [

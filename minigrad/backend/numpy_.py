@@ -30,8 +30,8 @@ class NumpyBackend(Backend):
     def to_host(self, x: Array) -> np.ndarray[Any, Any]:
         return np.asarray(x)
 
-    def erf(self, x: Array) -> Array:
-        return erf(x)
+    def erf(self, x: Array, out: Array | None = None) -> Array:
+        return erf(x, out)
 
     def by_row(self, ufunc: Any, x: Array, column: Array, out: Array | None = None) -> Array:
         # NumPy copies a broadcast operand into its buffer where a row fits there: 43 → 20 µs for

@@ -67,22 +67,28 @@ def getitem(x: Any, key: Any) -> Any:
     if type(key) is int or type(key) is slice:  # the common case, x[t]
         return _index(x, key=key)
     keys: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
-    device = backend_of(getattr(x, "data", x))
+    device = backend_of(_array(x))
     plain = tuple(_plain(k, device) for k in keys)
     _refuse_out_of_range(plain, x.shape)
     return _index(x, key=plain if isinstance(key, tuple) else plain[0])
+
+
+def _array(x: Any) -> Any:
+    return x.data if hasattr(x, "__run_op__") else x
 
 
 def _plain(k: Any, device: Any) -> Any:
     """A key without tensors: Python's own, or an array on the device."""
     if k is None or k is Ellipsis or isinstance(k, (bool, slice)):
         return k
-    array = getattr(k, "data", k) if hasattr(k, "__run_op__") else k
+    array = _array(k)
     if isinstance(array, (int, np.integer)):
         return int(array)
-    if not is_array(array):
-        host = np.asarray(array)
+    if not is_array(array) or (array is k and backend_of(k) is not device):
+        host = np.asarray(array)  # a list or a host array: data, which may move
         array = device.from_host(host.astype(np.int64) if host.size == 0 else host)
+    if backend_of(array) is not device:
+        raise ValueError(f"the index is not on {device.device}: write index.to({device.device!r})")
     if array.dtype.kind not in "iub":
         raise IndexError(f"an index must be of integers or booleans, not {array.dtype}")
     return array
@@ -124,7 +130,7 @@ def gather(x: Any, dim: int, index: Any) -> Any:
     axis = axis_of(dim, x.ndim)
     if index.ndim != x.ndim:
         raise ValueError(f"gather: index has {index.ndim} axes, but x has {x.ndim}")
-    xp = backend_of(getattr(index, "data", index))
+    xp = backend_of(_array(index))
     key = [xp.arange(n).reshape((-1,) + (1,) * (x.ndim - i - 1)) for i, n in enumerate(index.shape)]
     key[axis] = index
     return getitem(x, tuple(key))
