@@ -1,6 +1,6 @@
 """minigrad: write a recurrent cell as its equations; its gradients, kernels and layers follow."""
 
-from numpy import bool_ as bool  # noqa: F401
+from numpy import bool as bool
 from numpy import float16 as float16
 from numpy import float32 as float32
 from numpy import float64 as float64
@@ -13,6 +13,7 @@ from numpy import uint8 as uint8
 from minigrad import autograd as autograd
 from minigrad import io as io
 from minigrad import nn as nn
+from minigrad import optim as optim
 from minigrad.autograd import detach as detach
 from minigrad.autograd import enable_grad as enable_grad
 from minigrad.autograd import is_grad_enabled as is_grad_enabled
