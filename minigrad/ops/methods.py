@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minigrad.ops import contract, elementwise, index, reduce, shape
+from minigrad.ops import contract, elementwise, index, normalise, reduce, shape
 from minigrad.ops.operators import Operators
 
 
@@ -67,7 +67,9 @@ class Methods(Operators):
     argmin = reduce.argmin
     any = reduce.any
     all = reduce.all
-    logsumexp = reduce.logsumexp
+    logsumexp = normalise.logsumexp
+    softmax = normalise.softmax
+    log_softmax = normalise.log_softmax
     cumsum = reduce.cumsum
     prod = reduce.prod
     norm = reduce.norm

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from minigrad.backend import Array
 from minigrad.op import Op
 from minigrad.ops.broadcast import Shape, expand_to
-from minigrad.ops.elementwise import abs, exp, isfinite, isnan, sqrt, where
+from minigrad.ops.elementwise import abs, isnan, sqrt, where
 from minigrad.ops.index import gather, getitem
 from minigrad.ops.shape import axis_of, cast, cat, flip, reshape, squeeze
 

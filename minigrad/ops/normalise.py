@@ -1,0 +1,245 @@
+"""Ops that normalise along an axis: log-sum-exp, softmax, and standardisation."""
+
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Array
+from minigrad.op import JointOp, Op
+from minigrad.ops.elementwise import exp, where
+from minigrad.ops.reduce import Dims, axes_of, mean, sum
+from minigrad.ops.shape import axis_of, movedim, permute, reshape, unsqueeze
+from minigrad.tape import Later
+
+# The ops work along the last axis, in place on arrays of their own; the functions bring other axes
+# there. A *column* holds one number a row: (…, 1).
+
+
+def _refuse_integers(name: str, x: Any) -> None:
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: expected a floating tensor, got {x.dtype}; write x.float()")
+
+
+def _along(op: Op, x: Any, dim: int) -> Any:
+    """Apply an op of the last axis along `dim`."""
+    _refuse_integers(op.name, x)
+    if x.ndim == 0:
+        return reshape(_along(op, reshape(x, 1), dim), ())
+    axis = axis_of(dim, x.ndim)
+    if axis == x.ndim - 1:
+        return op(x)
+    return movedim(op(movedim(x, axis, -1)), -1, axis)
+
+
+def _merged(x: Any, dims: Sequence[int]) -> Any:
+    """The axes `dims` as one, the last."""
+    if tuple(dims) == (x.ndim - 1,):
+        return x
+    others = [a for a in range(x.ndim) if a not in dims]
+    extent = math.prod(x.shape[a] for a in dims)
+    moved = x if [*others, *dims] == list(range(x.ndim)) else permute(x, *others, *dims)
+    return reshape(moved, (*(x.shape[a] for a in others), extent))
+
+
+def _exp_below_top(xp: Any, x: Array) -> tuple[Array, Array]:
+    """exp(x - top) and the column top: each row's largest x, but finite, so that -∞ gives 0."""
+    lowest = float(np.finfo(x.dtype).min)
+    top = xp.maximum(x.max(axis=-1, keepdims=True), lowest)
+    e = xp.by_row(xp.subtract, x, top)
+    return xp.exp(e, e), top
+
+
+def _total(xp: Any, e: Array) -> Array:
+    """The sum of each row of such exponentials: the largest is 1, unless all x are -∞."""
+    return xp.maximum(e.sum(axis=-1, keepdims=True), 1.0)
+
+
+def _dot(xp: Any, a: Array, b: Array) -> Array:
+    """Σ a·b of each row; without the array of products it takes a quarter of the time."""
+    return xp.einsum("...i,...i->...", a, b)[..., None]
+
+
+# ---- log-sum-exp -----------------------------------------------------------------------------
+
+
+def _logsumexp_forward(xp: Any, x: Array) -> Array:
+    e, top = _exp_below_top(xp, x)
+    y = xp.log(_total(xp, e)) + top
+    return xp.where(top == float(np.finfo(x.dtype).min), -math.inf, y)[..., 0]
+
+
+def _shares_forward(xp: Any, g: Array, x: Array, y: Array) -> Array:
+    e = xp.by_row(xp.subtract, x, y[..., None])
+    return xp.by_row(xp.multiply, xp.exp(e, e), g[..., None], e)
+
+
+def _settle_shares(into: Array | None, waiting: list[Later]) -> Array:
+    """Nothing is saved by waiting, but a scatter that follows is written into this array."""
+    for later in waiting:
+        share = later.run()
+        into = share if into is None else into + share
+    return into
+
+
+_shares = Op(
+    "shares",  # g · exp(x - y): each element's part in its row's log-sum-exp y
+    _shares_forward,
+    lambda h, _e, _g, x, y: sum(h * exp(x - unsqueeze(y, -1)), -1),
+    lambda h, e, _g, _x, _y: h * e,
+    lambda h, e, _g, _x, _y: -sum(h * e, -1),
+    settle=_settle_shares,
+)
+_logsumexp = Op(
+    "logsumexp",
+    _logsumexp_forward,
+    lambda g, y, x: Later(_shares, g, x, where(y > -math.inf, y, 0.0)),
+)
+
+
+def logsumexp(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """y = ln Σ eˣ over `dim`, without overflow; where every x is -∞, it is -∞ with gradient 0.
+
+    >>> import minigrad as mg
+    >>> mg.logsumexp(mg.tensor([1000.0, 1000.0]))
+    tensor(1000.6932)
+    """
+    _refuse_integers("logsumexp", x)
+    dims = axes_of(dim, x.ndim)
+    if 0 in [x.shape[a] for a in dims]:
+        raise ValueError(f"logsumexp over no elements: shape {x.shape}, dim {dim}")
+    y = _logsumexp(_merged(x, dims))
+    return reshape(y, [1 if a in dims else n for a, n in enumerate(x.shape)]) if keepdim else y
+
+
+# ---- softmax ---------------------------------------------------------------------------------
+
+
+def _softmax_forward(xp: Any, x: Array) -> Array:
+    if not x.size:
+        return x.copy()
+    y, _ = _exp_below_top(xp, x)
+    return xp.by_row(xp.divide, y, _total(xp, y), y)
+
+
+def _softmax_backward(xp: Any, g: Array, y: Array) -> Array:
+    gx = xp.by_row(xp.subtract, g, _dot(xp, g, y))
+    return xp.multiply(gx, y, gx)
+
+
+def _softmax_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any) -> Any:
+    return h * (g - sum(g * y, -1, keepdim=True)) - g * sum(h * y, -1, keepdim=True)
+
+
+_pull_softmax = Op(
+    "softmax_backward",  # y · (g - Σ g·y)
+    _softmax_backward,
+    lambda h, _gx, _g, y: _pull_softmax(h, y),
+    _softmax_backward_rule_y,
+)
+_softmax = Op("softmax", _softmax_forward, lambda g, y, _x: _pull_softmax(g, y))
+
+
+def _log_softmax_forward(xp: Any, x: Array) -> Array:
+    if not x.size:
+        return x.copy()
+    e, top = _exp_below_top(xp, x)
+    return xp.by_row(xp.subtract, x, xp.log(_total(xp, e)) + top, e)
+
+
+def _log_softmax_backward(xp: Any, g: Array, y: Array) -> Array:
+    e = xp.exp(y)
+    e = xp.by_row(xp.multiply, e, g.sum(axis=-1, keepdims=True), e)
+    return xp.subtract(g, e, e)
+
+
+_pull_log_softmax = Op(
+    "log_softmax_backward",  # g - eʸ · Σ g
+    _log_softmax_backward,
+    lambda h, _gx, _g, y: h - sum(h * exp(y), -1, keepdim=True),
+    lambda h, _gx, g, y: -h * exp(y) * sum(g, -1, keepdim=True),
+)
+_log_softmax = Op("log_softmax", _log_softmax_forward, lambda g, y, _x: _pull_log_softmax(g, y))
+
+
+def softmax(x: Any, dim: int) -> Any:
+    """y = eˣ / Σ eˣ along `dim`, without overflow; where every x is -∞, y is 0 (PyTorch: NaN).
+
+    >>> import minigrad as mg
+    >>> mg.softmax(mg.tensor([0.0, 0.0, -float("inf")]), dim=0)
+    tensor([0.5, 0.5, 0. ])
+    """
+    return _along(_softmax, x, dim)
+
+
+def log_softmax(x: Any, dim: int) -> Any:
+    """y = x - ln Σ eˣ along `dim`, the logarithm of softmax, without overflow."""
+    return _along(_log_softmax, x, dim)
+
+
+# ---- standardisation -------------------------------------------------------------------------
+
+
+def _standardize_forward(xp: Any, x: Array, *, eps: float, centre: bool) -> tuple[Array, Array]:
+    d = xp.by_row(xp.subtract, x, x.mean(axis=-1, keepdims=True)) if centre else x
+    r = 1.0 / xp.sqrt(_dot(xp, d, d) * (1.0 / x.shape[-1]) + eps)
+    return (xp.by_row(xp.multiply, d, r, d) if centre else xp.by_row(xp.multiply, d, r)), r
+
+
+def _standardize_backward(xp: Any, g: Array, y: Array, r: Array, *, centre: bool) -> Array:
+    scale = -1.0 / y.shape[-1]
+    gx = xp.by_row(xp.multiply, y, _dot(xp, g, y) * scale)
+    gx = xp.add(gx, g, gx)
+    if centre:
+        gx = xp.by_row(xp.add, gx, g.sum(axis=-1, keepdims=True) * scale, gx)
+    return xp.by_row(xp.multiply, gx, r, gx)
+
+
+def _standardize_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any, r: Any, **_: Any) -> Any:
+    gy, hy = mean(g * y, -1, keepdim=True), mean(h * y, -1, keepdim=True)
+    return -r * (h * gy + g * hy)
+
+
+_pull_standardize = Op(
+    "standardize_backward",  # r · (g - mean(g) - y · mean(g·y))
+    _standardize_backward,
+    lambda h, _gx, _g, y, r, *, centre: _pull_standardize(h, y, r, centre=centre),
+    _standardize_backward_rule_y,
+    lambda h, gx, _g, _y, r, **_: sum(h * gx, -1, keepdim=True) / r,
+)
+
+
+def _standardize_rule(gs: Any, ys: Any, _x: Any, *, centre: bool, **_: Any) -> list[Any]:
+    (g, g_r), (y, r) = gs, ys
+    parts: list[Any] = [] if g is None else [_pull_standardize(g, y, r, centre=centre)]
+    if g_r is not None:  # dr/dx = -r² y / n
+        parts.append(g_r * (r * r * (-1.0 / y.shape[-1])) * y)
+    return [parts[0] if len(parts) == 1 else parts[0] + parts[1]]
+
+
+_standardize = JointOp("standardize", _standardize_forward, _standardize_rule, several=True)
+
+
+def standardize(x: Any, dim: Dims = -1, eps: float = 1e-5, centre: bool = True) -> Any:
+    """y = (x - mean) / √(mean((x - mean)²) + eps) over `dim`; without `centre`, mean counts as 0.
+
+    >>> import minigrad as mg
+    >>> mg.standardize(mg.tensor([1.0, 3.0]), eps=0.0)
+    tensor([-1.,  1.])
+    """
+    _refuse_integers("standardize", x)
+    dims = axes_of(dim, x.ndim)
+    flat = _merged(x, dims)
+    if flat.shape[-1] == 0:
+        raise ValueError(f"standardize over no elements: shape {x.shape}, dim {dim}")
+    y = _standardize(flat, eps=eps, centre=centre)[0]
+    order = [*(a for a in range(x.ndim) if a not in dims), *dims]
+    if order == list(range(x.ndim)):
+        return y if y.shape == x.shape else reshape(y, x.shape)
+    back = [order.index(a) for a in range(x.ndim)]
+    return permute(reshape(y, [x.shape[a] for a in order]), *back)
