@@ -151,7 +151,8 @@ def detach(state: Any) -> Any:
         items = cast("dict[Any, Any]", state).items()
         return {key: detach(value) for key, value in items}
     if isinstance(state, (tuple, list)):
-        parts = [detach(part) for part in cast("Sequence[Any]", state)]
-        kind: Any = type(state)  # pyright: ignore[reportUnknownVariableType]  # a user's own tuple
+        held = cast("Sequence[Any]", state)
+        parts = [detach(part) for part in held]
+        kind: Any = type(held)  # a user's own tuple, perhaps
         return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
     return state

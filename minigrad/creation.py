@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -85,7 +85,9 @@ def tensor(
 def _without_tensors(data: Any) -> Any:
     if isinstance(data, Tensor):
         return data.tolist()
-    return [_without_tensors(d) for d in data] if isinstance(data, (list, tuple)) else data
+    if isinstance(data, (list, tuple)):
+        return [_without_tensors(part) for part in cast("Sequence[Any]", data)]
+    return data
 
 
 def as_tensor(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Generator:
         """Continue the stream from a state that `get_state` gave."""
         fresh = np.random.PCG64()
         try:
-            fresh.state = copy.deepcopy(state)
+            fresh.state = cast("Any", copy.deepcopy(state))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError("set_state: not a state that get_state gave") from error
         self.numpy = np.random.Generator(fresh)

@@ -64,7 +64,7 @@ class Node:
         self.xs = xs
         self.ys: Any = ys
         self.params = params
-        self.edges = edges
+        self.edges: Sequence[Edge | None] = edges
         self.shapes = shapes
 
 
@@ -225,12 +225,13 @@ def _passed(node: Node, later: Later, table: Table, lift: Lift | None) -> bool:
 def _recall(node: Node, op: Any, lift: Lift | None) -> tuple[list[Value], Value]:
     """What the rules read: the inputs (or their shapes) and the output, lifted if asked."""
     edges = node.edges
-    xs = [None] * len(edges) if node.xs is None else list(node.xs)
+    xs: list[Value] = [None] * len(edges) if node.xs is None else list(node.xs)
     y = node.ys
     if lift is not None:
         xs = [x if e is None or x is None else lift(x, e) for x, e in zip(xs, edges, strict=True)]
         y = _lift_outputs(node, lift)
-    for k in op.shapes_of:
+    shapes_of: Sequence[int] = op.shapes_of
+    for k in shapes_of:
         edge = edges[k] if k < len(edges) else None  # a trailing input may be optional
         if edge is not None:
             xs[k] = edge[0].shapes[edge[1]]
