@@ -28,10 +28,10 @@ class Pullback:
 def with_hidden_outputs(program: Program) -> Program:
     """The program with what its pull-back needs, and would be dear to compute again, as outputs."""
     present, wanted = [True] * len(program.outputs), [True] * len(program.inputs)
-    tracer, cotangents = _reverse(program, present, wanted)
+    tracer, _, cotangents = _reverse(program, present, wanted)
     groups = [group for group in cotangents if group is not None]
-    outputs = {group.refs[0] for group in program.outputs}
-    read = _read(program, tracer.values, groups, outputs)
+    outputs = _whole_outputs(program)
+    read = _read(program, tracer.values, groups, set(outputs))
     hidden = sorted(ref for ref in read if program.values[ref] is not None and ref not in outputs)
     extra = tuple(Group((ref,)) for ref in hidden)
     return Program(program.values, program.inputs, program.outputs + extra)
@@ -39,63 +39,55 @@ def with_hidden_outputs(program: Program) -> Program:
 
 def pull_back(program: Program, present: Sequence[bool], wanted: Sequence[bool]) -> Pullback:
     """Derive the pull-back for the output cotangents that are present and the inputs wanted."""
-    tracer, cotangents = _reverse(program, present, wanted)
+    tracer, seeds, cotangents = _reverse(program, present, wanted)
     gives = tuple(k for k, group in enumerate(cotangents) if group is not None)
     groups = tuple(group for group in cotangents if group is not None)
-    outputs = {group.refs[0]: k for k, group in enumerate(program.outputs)}
-    read = _read(program, tracer.values, groups, set(outputs))
+    outputs = _whole_outputs(program)
     lanes = {ref for group in program.inputs for ref in group.refs}
-    ys = sorted(outputs[ref] for ref in read - lanes if ref in outputs)
+    read = {ref for ref in _read(program, tracer.values, groups, set(outputs)) if ref in outputs}
     values: list[Instruction | None] = list(tracer.values)
-    for k in ys:
-        values[_ref(program.outputs[k])] = None  # an input of the pull-back
+    for ref in read - lanes:
+        values[ref] = None  # an input of the pull-back
+    ys = sorted({outputs[ref] for ref in read - lanes})
     used = needed(values, groups)
     xs = [k for k, group in enumerate(program.inputs) if used.intersection(group.refs)]
-    forward = len(program.values)
-    seeds = [k for k, is_present in enumerate(present) if is_present]
-    inputs = (
-        *_numbered([program.outputs[k] for k in seeds], forward),
-        *(program.inputs[k] for k in xs),
-        *(program.outputs[k] for k in ys),
-    )
+    inputs = (*seeds, *(program.inputs[k] for k in xs), *(program.outputs[k] for k in ys))
     derived = pruned(Program(tuple(values), inputs, groups))
     return Pullback(derived, tuple(xs), tuple(ys), gives)
 
 
-def _ref(group: Group) -> Ref:
-    assert isinstance(group.refs[0], int)
-    return group.refs[0]
-
-
-def _numbered(groups: Sequence[Group], start: int) -> list[Group]:
-    """The groups with refs counted from `start`: how `_reverse` numbers its cotangents."""
-    numbered: list[Group] = []
-    for group in groups:
-        numbered.append(Group(tuple(range(start, start + len(group.refs))), group.dim))
-        start += len(group.refs)
-    return numbered
+def _whole_outputs(program: Program) -> dict[Ref, int]:
+    """The outputs that the pull-back may read. Chunks are not: their shape may be broadcast."""
+    whole = [(k, group.refs[0]) for k, group in enumerate(program.outputs) if group.dim is None]
+    return {ref: k for k, ref in whole if isinstance(ref, int)}
 
 
 def _reverse(
     program: Program, present: Sequence[bool], wanted: Sequence[bool]
-) -> tuple[Tracer, list[Group | None]]:
-    """Append to the program's values the cotangents of its inputs; None where nothing flows."""
+) -> tuple[Tracer, list[Group], list[Group | None]]:
+    """Append to a program's values the cotangents of its inputs, None where nothing flows.
+
+    Gives the values, the cotangents that come in (those present), and those that come out.
+    """
     tracer = Tracer()
     tracer.adopt(program.values)
+    outputs = [group for group, here in zip(program.outputs, present, strict=True) if here]
+    seeds = [tracer.group(group) for group in outputs]
     flowing: dict[Ref, Arg] = {}
-    for group, is_present in zip(program.outputs, present, strict=True):
-        if is_present:
-            for ref in group.refs:
-                _add(tracer, flowing, ref, tracer.lane())
+    for group, seed in zip(outputs, seeds, strict=True):
+        for ref, g in zip(group.refs, seed.refs, strict=True):
+            if isinstance(ref, int):  # into a constant chunk nothing flows
+                _add(tracer, flowing, ref, g)
     active = _depends_on(program, wanted)
     for ref in range(len(program.values) - 1, -1, -1):
         instruction = program.values[ref]
         if instruction is not None and ref in flowing and ref in active:
             _pull_through(tracer, flowing, ref, instruction, active)
-    return tracer, [
+    cotangents = [
         _group_of_cotangents(group, flowing) if want else None
         for group, want in zip(program.inputs, wanted, strict=True)
     ]
+    return tracer, seeds, cotangents
 
 
 def _depends_on(program: Program, wanted: Sequence[bool]) -> set[Ref]:
@@ -143,8 +135,7 @@ def _symbol(tracer: Tracer, arg: Arg) -> Symbol | float:
     return Symbol(tracer, arg) if isinstance(arg, int) else arg
 
 
-def _add(tracer: Tracer, flowing: dict[Ref, Arg], ref: Arg, g: Arg) -> None:
-    assert isinstance(ref, int)
+def _add(tracer: Tracer, flowing: dict[Ref, Arg], ref: Ref, g: Arg) -> None:
     flowing[ref] = tracer.emit(ops.add, flowing[ref], g) if ref in flowing else g
 
 
@@ -152,7 +143,7 @@ def _read(
     program: Program,
     values: Sequence[Instruction | None],
     groups: Sequence[Group],
-    available: set[Arg],
+    available: set[Ref],
 ) -> set[Ref]:
     """The forward's values at which the pull-back stops: inputs, outputs and dear results."""
     forward = len(program.values)

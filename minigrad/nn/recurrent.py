@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,11 +19,36 @@ from minigrad.tensor import Tensor
 State = Any  # a Tensor, or a tuple of Tensors, each (n, B): features first
 
 
-def map_state(fn: Callable[..., Any], *states: State) -> State:
+def map_state(fn: Callable[[Any], Any] | Callable[[Any, Any], Any], *states: State) -> State:
     """Apply `fn` to the tensors of one or more states of the same structure."""
-    if isinstance(states[0], tuple):
-        return tuple(map_state(fn, *parts) for parts in zip(*states, strict=True))
-    return fn(*states)
+    if not isinstance(states[0], tuple):
+        run: Any = fn
+        return run(*states)
+    parts: Any = zip(*states, strict=True)
+    return tuple([map_state(fn, *part) for part in parts])
+
+
+def unstacked(state: State) -> list[State]:
+    """A state of tensors (n, …) as n states."""
+    if not isinstance(state, tuple):
+        return list(state.unbind(0))
+    parts: Any = state
+    return list(zip(*map(unstacked, parts), strict=True))
+
+
+def stacked(states: Sequence[State]) -> State:
+    """States of the same structure as one, of tensors with a new first axis."""
+    if not isinstance(states[0], tuple):
+        return ops.stack(states)
+    return tuple([stacked(parts) for parts in zip(*states, strict=True)])
+
+
+def leaves(state: State) -> list[Tensor]:
+    """The tensors of a state, in order."""
+    if not isinstance(state, tuple):
+        return [state]
+    parts: Any = state
+    return [leaf for part in parts for leaf in leaves(part)]
 
 
 class Cell(Module):
@@ -89,29 +115,41 @@ class Cell(Module):
                 f"{type(self).__name__}: expected x (batch, {self.input_size}) or "
                 f"({self.input_size},), got {x.shape}"
             )
-        columns = x.T if x.ndim == 2 else x.unsqueeze(1)
-        if state is None:
-            before = self.initial_state(columns.shape[1], x)
-        else:
-            before = map_state(lambda s: s.T if s.ndim == 2 else s.unsqueeze(1), state)
-            _check_states(type(self).__name__, before, self.initial_state(columns.shape[1], x))
+        batched = x.ndim == 2
+        columns = x.T if batched else x.unsqueeze(1)
+        before = self.initial_state(columns.shape[1], x)
+        if state is not None:
+            wanted = [part.shape[::-1] if batched else part.shape[:1] for part in leaves(before)]
+            _check_state(type(self).__name__, state, wanted, "(batch, features)")
+            before = map_state(_transposed if batched else _widened, state)
         after = self.step(self.project(columns), before)
-        return map_state(lambda s: s.T if x.ndim == 2 else s.squeeze(1), after)
+        return map_state(_transposed if batched else _narrowed, after)
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
 
 
-def _check_states(name: str, got: State, expected: State) -> None:
-    shown = map_state(lambda s: s.shape, expected)
-    try:
-        same = map_state(lambda a, b: a.shape == b.shape, got, expected)
-    except (ValueError, TypeError, AttributeError):
-        same = False
-    if not (same if isinstance(same, bool) else all(same)):
+def _transposed(part: Tensor) -> Tensor:
+    return part.transpose(-1, -2)
+
+
+def _widened(part: Tensor) -> Tensor:
+    """With an axis for the batch: (features,) as (features, 1)."""
+    return part.unsqueeze(-1)
+
+
+def _narrowed(part: Tensor) -> Tensor:
+    """Without the axis of the batch."""
+    return part.squeeze(-1)
+
+
+def _check_state(name: str, state: State, wanted: list[tuple[int, ...]], legend: str) -> None:
+    """Raise unless the state's tensors have the wanted shapes, in order."""
+    got = [tuple(part.shape) for part in leaves(state)]
+    if got != wanted:
         raise ValueError(
-            f"{name}: the state does not fit: expected {shown} as (features, batch) each, got "
-            f"{map_state(lambda s: s.shape, got)}"
+            f"{name}: expected a state of {len(wanted)} tensor(s) of shapes {wanted}, {legend}; "
+            f"got {len(got)} of shapes {got}"
         )
 
 
@@ -211,13 +249,10 @@ class Recurrent(Module):
             x = outputs[0] if len(outputs) == 1 else ops.cat(outputs, dim=1)
             if self.dropout and self.training and layer + 1 < self.num_layers:
                 x = x * bernoulli_mask(x.shape, 1 - self.dropout, x)
-        last = map_state(lambda *parts: ops.transpose(ops.stack(parts), 1, 2), *finals)
-        return self._restore(x, last, batched)
-
-    def _restore(self, y: Tensor, last: State, batched: bool) -> tuple[Tensor, State]:
-        y = y.transpose(1, 2)
+        y = x.transpose(1, 2)
+        last = map_state(_transposed, stacked(finals))
         if not batched:
-            return y.squeeze(1), map_state(lambda s: s.squeeze(1), last)
+            return y.squeeze(1), map_state(lambda part: part.squeeze(1), last)
         return (y.transpose(0, 1) if self.batch_first else y), last
 
     def _check_input(self, x: Tensor) -> None:
@@ -236,46 +271,21 @@ class Recurrent(Module):
         initial = [cell.initial_state(x.shape[2], x) for cell in cells]
         if state is None:
             return initial
-        expected = map_state(lambda *s: _layered(s, batched), *initial)
-        _check_layered(type(self).__name__, state, expected)
+        wanted = [(len(cells), *part.shape[::-1]) for part in leaves(initial[0])]
+        legend = "(num_layers · directions, batch, features): batch second, also with batch_first"
         if not batched:
-            state = map_state(lambda s: s.unsqueeze(1), state)
-        parts = map_state(lambda s: _Parts(s.transpose(1, 2).unbind(0)), state)
-        return [map_state(lambda p, i=i: p.of[i], parts) for i in range(len(cells))]
+            wanted = [(n, features) for n, _, features in wanted]
+            legend = "(num_layers · directions, features)"
+        _check_state(type(self).__name__, state, wanted, legend)
+        if not batched:
+            state = map_state(lambda part: part.unsqueeze(1), state)
+        return unstacked(map_state(_transposed, state))
 
     def extra_repr(self) -> str:
         shown = [f"{self.input_size}, {self.hidden_size}"]
         defaults = {"num_layers": 1, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         shown += [f"{k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
         return ", ".join(shown)
-
-
-class _Parts:
-    """The slices of a layered state, held so that `map_state` takes them for one leaf."""
-
-    def __init__(self, of: Sequence[Tensor]) -> None:
-        self.of = of
-
-
-def _layered(states: Sequence[Tensor], batched: bool) -> tuple[int, ...]:
-    features, batch = states[0].shape
-    return (len(states), batch, features) if batched else (len(states), features)
-
-
-def _check_layered(name: str, state: State, expected: Any) -> None:
-    got = state if isinstance(state, tuple) else (state,)
-    shapes = expected if isinstance(expected[0], tuple) else (expected,)
-    if isinstance(state, tuple) != isinstance(expected[0], tuple) or len(got) != len(shapes):
-        raise ValueError(
-            f"{name}: expected a state of {len(shapes)} tensor(s), got {type(state).__name__} of "
-            f"{len(got)}"
-        )
-    for part, shape in zip(got, shapes, strict=True):
-        if part.shape != shape:
-            raise ValueError(
-                f"{name}: expected a state of shape {shape} as (num_layers · directions, batch, "
-                f"features) — batch comes second, also with batch_first — got {part.shape}"
-            )
 
 
 class _Mask:
@@ -311,16 +321,16 @@ def scan(
     cell: Cell, x: Tensor, state: State, mask: _Mask | None = None, backwards: bool = False
 ) -> tuple[Tensor, State]:
     """Run a cell over the steps of x (T, I, B): the outputs (T, H, B) and the last state."""
-    projected = map_state(lambda p: _Parts(p.unbind(0)), cell.project(x))
-    steps = range(x.shape[0])
+    projected = unstacked(cell.project(x))
+    steps = range(len(projected))
     outputs: list[Tensor] = []
     for t in reversed(steps) if backwards else steps:
-        after = cell.step(map_state(lambda p, t=t: p.of[t], projected), state)
+        after = cell.step(projected[t], state)
+        y = cell.output(after)
         valid = mask.at(t, x) if mask is not None else None
-        if valid is None:
-            state = after
-            outputs.append(cell.output(after))
-        else:
-            state = map_state(lambda new, old, m=valid: ops.where(m, new, old), after, state)
-            outputs.append(ops.where(valid, cell.output(after), 0.0))
+        if valid is not None:
+            after = map_state(partial(ops.where, valid), after, state)
+            y = ops.where(valid, y, 0.0)
+        state = after
+        outputs.append(y)
     return ops.stack(outputs[::-1] if backwards else outputs), state

@@ -285,7 +285,7 @@ def test_lengths_may_be_a_tensor() -> None:
         (lambda m: m(mg.zeros(5, 2, 3), mg.zeros(1, 2, 4)), "2 tensor"),
         (
             lambda m: m(mg.zeros(5, 2, 3), (mg.zeros(1, 2, 4), mg.zeros(1, 3, 4))),
-            "batch comes second",
+            "batch second",
         ),
         (lambda m: m(mg.zeros(5, 2, 3), lengths=[1, 2, 3]), "2 integers"),
         (lambda m: m(mg.zeros(5, 2, 3), lengths=[1, 6]), "0…5"),
