@@ -10,8 +10,8 @@ from typing import Any, Self, TypeVar, overload
 from minigrad.backend import Array, backend_of
 from minigrad.tape import Later
 
-V = TypeVar("V")
-
+# An array, a Tensor or a symbol: what goes into an op says what comes out.
+V = TypeVar("V", bound=Any)
 
 Forward = Callable[..., Any]
 Rule = Callable[..., Any]
@@ -59,7 +59,11 @@ class Op:
         self.visible: int | None = None  # how many outputs the caller sees; None for all
         self.saves_xs, self.saves_y, self.shapes_of = _needed(rules)
 
-    def __call__(self, x: V, /, *xs: Any, **params: Any) -> V:
+    @overload
+    def __call__(self, x: float, /, *xs: Any, **params: Any) -> Any: ...
+    @overload
+    def __call__(self, x: V, /, *xs: Any, **params: Any) -> V: ...
+    def __call__(self, x: Any, /, *xs: Any, **params: Any) -> Any:
         run = getattr(x, "__run_op__", None)
         if run is not None:
             return run(self, (x, *xs), params)

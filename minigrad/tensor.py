@@ -8,12 +8,11 @@ from typing import Any, Self
 import numpy as np
 
 from minigrad import ops, tape
-from minigrad.backend import Array, Backend, backend_of, get_backend, is_array
+from minigrad.backend import Array, Backend, backend_of, is_array
 from minigrad.op import Op
 from minigrad.tape import Edge, Leaf, Node
 
 _NUMBERS = (float, int, bool, complex)
-_DTYPE_NAMES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
 class Tensor(ops.Methods):
@@ -199,37 +198,6 @@ class Tensor(ops.Methods):
         """Tell the tape that `data` was written in place: older graphs through it are stale."""
         if self.edge is not None:
             self._leaf("mark_written").renumber()
-
-    def to(self, target: Any) -> Tensor:
-        """This tensor on another device ("cpu", "cuda") or in another dtype (mg.float64)."""
-        if not isinstance(target, str) or target in _DTYPE_NAMES:
-            return ops.cast(self, dtype=np.dtype(target))
-        backend = get_backend(target)
-        return self if backend is self.backend else ops.transfer(self, to=backend.device)
-
-    def cpu(self) -> Tensor:
-        """This tensor on the CPU."""
-        return self.to("cpu")
-
-    def cuda(self) -> Tensor:
-        """This tensor on the GPU."""
-        return self.to("cuda")
-
-    def float(self) -> Tensor:
-        """This tensor in float32."""
-        return self.to(np.float32)
-
-    def double(self) -> Tensor:
-        """This tensor in float64."""
-        return self.to(np.float64)
-
-    def long(self) -> Tensor:
-        """This tensor in int64."""
-        return self.to(np.int64)
-
-    def bool(self) -> Tensor:
-        """This tensor as booleans: whether each element is not 0."""
-        return self.to(np.bool_)
 
     def numel(self) -> int:
         """The number of elements."""

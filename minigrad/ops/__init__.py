@@ -6,6 +6,9 @@ from minigrad.ops.contract import affine as affine
 from minigrad.ops.contract import einsum as einsum
 from minigrad.ops.contract import linear as linear
 from minigrad.ops.contract import matmul as matmul
+from minigrad.ops.convert import cast as cast
+from minigrad.ops.convert import clone as clone
+from minigrad.ops.convert import transfer as transfer
 from minigrad.ops.elementwise import Elementwise as Elementwise
 from minigrad.ops.elementwise import abs as abs
 from minigrad.ops.elementwise import add as add
@@ -90,10 +93,8 @@ from minigrad.ops.reduce import prod as prod
 from minigrad.ops.reduce import std as std
 from minigrad.ops.reduce import sum as sum
 from minigrad.ops.reduce import var as var
-from minigrad.ops.shape import cast as cast
 from minigrad.ops.shape import cat as cat
 from minigrad.ops.shape import chunk as chunk
-from minigrad.ops.shape import clone as clone
 from minigrad.ops.shape import expand as expand
 from minigrad.ops.shape import flatten as flatten
 from minigrad.ops.shape import flip as flip
@@ -105,7 +106,6 @@ from minigrad.ops.shape import roll as roll
 from minigrad.ops.shape import split as split
 from minigrad.ops.shape import squeeze as squeeze
 from minigrad.ops.shape import stack as stack
-from minigrad.ops.shape import transfer as transfer
 from minigrad.ops.shape import transpose as transpose
 from minigrad.ops.shape import tril as tril
 from minigrad.ops.shape import triu as triu

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minigrad.ops import contract, elementwise, index, normalise, reduce, shape
+from minigrad.ops import contract, convert, elementwise, index, normalise, reduce, shape
 from minigrad.ops.operators import Operators
 
 
@@ -51,7 +51,6 @@ class Methods(Operators):
     sub = elementwise.sub
     mul = elementwise.mul
     div = elementwise.div
-    clone = shape.clone
     clamp = elementwise.clamp
     clip = elementwise.clamp
 
@@ -101,3 +100,12 @@ class Methods(Operators):
     topk = index.topk
 
     matmul = contract.matmul
+
+    to = convert.to
+    cpu = convert.cpu
+    cuda = convert.cuda
+    float = convert.float
+    double = convert.double
+    long = convert.long
+    bool = convert.bool
+    clone = convert.clone

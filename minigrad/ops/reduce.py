@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 from minigrad.backend import Array
 from minigrad.op import Op
 from minigrad.ops.broadcast import Shape, expand_to
+from minigrad.ops.convert import cast
 from minigrad.ops.elementwise import abs, isnan, sqrt, where
 from minigrad.ops.index import gather, getitem
-from minigrad.ops.shape import axis_of, cast, cat, flip, reshape, squeeze
+from minigrad.ops.shape import axis_of, cat, flip, reshape, squeeze
 
 V = TypeVar("V")
 Dims = int | Sequence[int] | None

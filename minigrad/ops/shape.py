@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, TypeVar
 
-import numpy as np
-
-from minigrad.backend import Array, get_backend
+from minigrad.backend import Array
 from minigrad.op import JointOp, Op
 from minigrad.ops.broadcast import Shape, expand_to
 from minigrad.tape import Later
@@ -180,39 +178,6 @@ def repeat(x: Any, *sizes: Any) -> Any:
     wide = tuple(n for k, extent in zip(times, shape, strict=True) for n in (k, extent))
     tiled = expand_to(_reshape(x, shape=thin), shape=wide)
     return _reshape(tiled, shape=tuple(k * n for k, n in zip(times, shape, strict=True)))
-
-
-_cast = Op(
-    "cast",
-    lambda _xp, x, *, dtype, **_: x.astype(dtype),
-    lambda g, _y, _x, *, dtype, source: _cast(g, dtype=source, source=dtype),
-)
-_cast_off = Op("cast", lambda _xp, x, *, dtype: x.astype(dtype))
-_transfer = Op(
-    "transfer",
-    lambda xp, x, *, to, **_: get_backend(to).from_host(xp.to_host(x)),
-    lambda g, _y, _x, *, to, source: _transfer(g, to=source, source=to),
-)
-clone = Op(
-    "clone",
-    lambda _xp, x: x.copy(),
-    lambda g, _y, _x: g,
-    doc="A copy, on the tape: gradients flow through it.",
-)
-
-
-def cast(x: Any, *, dtype: np.dtype[Any]) -> Any:
-    """The values in another dtype; gradients flow between floating dtypes only."""
-    if x.dtype == dtype:
-        return x
-    if dtype.kind not in "fc":
-        return _cast_off(x, dtype=dtype)
-    return _cast(x, dtype=dtype, source=x.dtype)
-
-
-def transfer(x: Any, *, to: str) -> Any:
-    """The values on another device; gradients come back to this one."""
-    return _transfer(x, to=to, source=x.device)
 
 
 # ---- many in or many out ---------------------------------------------------------------------
