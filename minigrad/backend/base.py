@@ -75,6 +75,10 @@ class Backend:
         """`ufunc(x, column)`, one number a row, (…, 1), broadcast along the rows of x."""
         return ufunc(x, column) if out is None else ufunc(x, column, out)
 
+    def blocks(self, rows: int, row_bytes: int) -> list[slice]:
+        """How to go through an array of `rows` rows: all at once, or (NumPy) in blocks."""
+        return [slice(0, rows)]
+
     def scatter_add(self, into: Array, index: Any, values: Array) -> None:
         """Add `values` to `into[index]` in place; where an index repeats, the values add up."""
         raise NotImplementedError

@@ -12,6 +12,7 @@ from minigrad.backend.erf import erf
 
 BLOCK = 65536  # numbers whose places are written out at a time: they stay in the cache
 FEW = 1024  # numbers below which that does not pay
+CACHE = 2**18  # bytes of each array to compute on at a time: a few of them stay in a core's cache
 
 
 class NumpyBackend(Backend):
@@ -41,6 +42,10 @@ class NumpyBackend(Backend):
             return ufunc(x, column) if out is None else ufunc(x, column, out)
         finally:
             np.setbufsize(size)
+
+    def blocks(self, rows: int, row_bytes: int) -> list[slice]:
+        step = max(1, CACHE // max(row_bytes, 1))
+        return [slice(k, k + step) for k in range(0, rows, step)]
 
     def scatter_add(self, into: Array, index: Any, values: Array) -> None:
         if _names_rows(index, into) and values.size > FEW and into.dtype == values.dtype:

@@ -17,8 +17,27 @@ from minigrad.ops.reduce import Dims, axes_of, mean, sum
 from minigrad.ops.shape import axis_of, movedim, permute, reshape, unsqueeze
 from minigrad.tape import Later
 
-# The ops work along the last axis, in place on arrays of their own; the functions bring other axes
-# there. A *column* holds one number a row: (…, 1).
+# The ops work along the last axis, a block of rows at a time, written into `out`; the functions
+# bring other axes there. A *column* holds one number a row: (rows, 1).
+
+
+def _by_blocks(kernel: Any, column: bool = False) -> Any:
+    """Make a forward of `kernel(xp, out, *xs)`, which sees some rows of each, (rows, n) or (rows,).
+
+    The first of xs gives the shape of the output; with `column` that is one number a row.
+    """
+
+    def forward(xp: Any, *xs: Array, **params: Any) -> Array:
+        shape = xs[0].shape
+        rows, dtype = math.prod(shape[:-1]), np.result_type(*[x.dtype for x in xs])
+        flat = [x.reshape(rows, *x.shape[len(shape) - 1 :]) for x in xs]
+        out = xp.empty((rows,) if column else (rows, shape[-1]), dtype)
+        if out.size:
+            for block in xp.blocks(rows, shape[-1] * dtype.itemsize):
+                kernel(xp, out[block], *[x[block] for x in flat], **params)
+        return out.reshape(shape[:-1] if column else shape)
+
+    return forward
 
 
 def _refuse_integers(name: str, x: Any) -> None:
@@ -47,12 +66,12 @@ def _merged(x: Any, dims: Sequence[int]) -> Any:
     return reshape(moved, (*(x.shape[a] for a in others), extent))
 
 
-def _exp_below_top(xp: Any, x: Array) -> tuple[Array, Array]:
-    """exp(x - top) and the column top: each row's largest x, but finite, so that -∞ gives 0."""
-    lowest = float(np.finfo(x.dtype).min)
-    top = xp.maximum(x.max(axis=-1, keepdims=True), lowest)
-    e = xp.by_row(xp.subtract, x, top)
-    return xp.exp(e, e), top
+def _exp_below_top(xp: Any, out: Array, x: Array) -> Array:
+    """Write exp(x - top) into `out`, and give top: each row's largest x, but finite."""
+    top = xp.maximum(x.max(axis=-1, keepdims=True), float(np.finfo(x.dtype).min))
+    xp.by_row(xp.subtract, x, top, out)
+    xp.exp(out, out)
+    return top
 
 
 def _total(xp: Any, e: Array) -> Array:
@@ -62,21 +81,23 @@ def _total(xp: Any, e: Array) -> Array:
 
 def _dot(xp: Any, a: Array, b: Array) -> Array:
     """Σ a·b of each row; without the array of products it takes a quarter of the time."""
-    return xp.einsum("...i,...i->...", a, b)[..., None]
+    return xp.einsum("ij,ij->i", a, b)[:, None]
 
 
 # ---- log-sum-exp -----------------------------------------------------------------------------
 
 
-def _logsumexp_forward(xp: Any, x: Array) -> Array:
-    e, top = _exp_below_top(xp, x)
+def _logsumexp_rows(xp: Any, out: Array, x: Array) -> None:
+    e = xp.empty_like(x)
+    top = _exp_below_top(xp, e, x)
     y = xp.log(_total(xp, e)) + top
-    return xp.where(top == float(np.finfo(x.dtype).min), -math.inf, y)[..., 0]
+    out[...] = xp.where(top == float(np.finfo(x.dtype).min), -math.inf, y)[:, 0]
 
 
-def _shares_forward(xp: Any, g: Array, x: Array, y: Array) -> Array:
-    e = xp.by_row(xp.subtract, x, y[..., None])
-    return xp.by_row(xp.multiply, xp.exp(e, e), g[..., None], e)
+def _shares_rows(xp: Any, out: Array, x: Array, g: Array, y: Array) -> None:
+    xp.by_row(xp.subtract, x, y[:, None], out)
+    xp.exp(out, out)
+    xp.by_row(xp.multiply, out, g[:, None], out)
 
 
 def _settle_shares(into: Array | None, waiting: list[Later]) -> Array:
@@ -89,16 +110,16 @@ def _settle_shares(into: Array | None, waiting: list[Later]) -> Array:
 
 _shares = Op(
     "shares",  # g · exp(x - y): each element's part in its row's log-sum-exp y
-    _shares_forward,
-    lambda h, _e, _g, x, y: sum(h * exp(x - unsqueeze(y, -1)), -1),
-    lambda h, e, _g, _x, _y: h * e,
-    lambda h, e, _g, _x, _y: -sum(h * e, -1),
+    _by_blocks(_shares_rows),
+    lambda h, e, _x, _g, _y: h * e,
+    lambda h, _e, x, _g, y: sum(h * exp(x - unsqueeze(y, -1)), -1),
+    lambda h, e, _x, _g, _y: -sum(h * e, -1),
     settle=_settle_shares,
 )
 _logsumexp = Op(
     "logsumexp",
-    _logsumexp_forward,
-    lambda g, y, x: Later(_shares, g, x, where(y > -math.inf, y, 0.0)),
+    _by_blocks(_logsumexp_rows, column=True),
+    lambda g, y, x: Later(_shares, x, g, where(y > -math.inf, y, 0.0)),
 )
 
 
@@ -120,16 +141,14 @@ def logsumexp(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
 # ---- softmax ---------------------------------------------------------------------------------
 
 
-def _softmax_forward(xp: Any, x: Array) -> Array:
-    if not x.size:
-        return x.copy()
-    y, _ = _exp_below_top(xp, x)
-    return xp.by_row(xp.divide, y, _total(xp, y), y)
+def _softmax_rows(xp: Any, out: Array, x: Array) -> None:
+    _exp_below_top(xp, out, x)
+    xp.by_row(xp.divide, out, _total(xp, out), out)
 
 
-def _softmax_backward(xp: Any, g: Array, y: Array) -> Array:
-    gx = xp.by_row(xp.subtract, g, _dot(xp, g, y))
-    return xp.multiply(gx, y, gx)
+def _softmax_backward_rows(xp: Any, out: Array, g: Array, y: Array) -> None:
+    xp.by_row(xp.subtract, g, _dot(xp, g, y), out)
+    xp.multiply(out, y, out)
 
 
 def _softmax_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any) -> Any:
@@ -138,33 +157,33 @@ def _softmax_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any) -> Any:
 
 _pull_softmax = Op(
     "softmax_backward",  # y · (g - Σ g·y)
-    _softmax_backward,
+    _by_blocks(_softmax_backward_rows),
     lambda h, _gx, _g, y: _pull_softmax(h, y),
     _softmax_backward_rule_y,
 )
-_softmax = Op("softmax", _softmax_forward, lambda g, y, _x: _pull_softmax(g, y))
+_softmax = Op("softmax", _by_blocks(_softmax_rows), lambda g, y, _x: _pull_softmax(g, y))
 
 
-def _log_softmax_forward(xp: Any, x: Array) -> Array:
-    if not x.size:
-        return x.copy()
-    e, top = _exp_below_top(xp, x)
-    return xp.by_row(xp.subtract, x, xp.log(_total(xp, e)) + top, e)
+def _log_softmax_rows(xp: Any, out: Array, x: Array) -> None:
+    top = _exp_below_top(xp, out, x)
+    xp.by_row(xp.subtract, x, xp.log(_total(xp, out)) + top, out)
 
 
-def _log_softmax_backward(xp: Any, g: Array, y: Array) -> Array:
-    e = xp.exp(y)
-    e = xp.by_row(xp.multiply, e, g.sum(axis=-1, keepdims=True), e)
-    return xp.subtract(g, e, e)
+def _log_softmax_backward_rows(xp: Any, out: Array, g: Array, y: Array) -> None:
+    xp.exp(y, out)
+    xp.by_row(xp.multiply, out, g.sum(axis=-1, keepdims=True), out)
+    xp.subtract(g, out, out)
 
 
 _pull_log_softmax = Op(
     "log_softmax_backward",  # g - eʸ · Σ g
-    _log_softmax_backward,
+    _by_blocks(_log_softmax_backward_rows),
     lambda h, _gx, _g, y: h - sum(h * exp(y), -1, keepdim=True),
     lambda h, _gx, g, y: -h * exp(y) * sum(g, -1, keepdim=True),
 )
-_log_softmax = Op("log_softmax", _log_softmax_forward, lambda g, y, _x: _pull_log_softmax(g, y))
+_log_softmax = Op(
+    "log_softmax", _by_blocks(_log_softmax_rows), lambda g, y, _x: _pull_log_softmax(g, y)
+)
 
 
 def softmax(x: Any, dim: int) -> Any:
@@ -186,18 +205,31 @@ def log_softmax(x: Any, dim: int) -> Any:
 
 
 def _standardize_forward(xp: Any, x: Array, *, eps: float, centre: bool) -> tuple[Array, Array]:
-    d = xp.by_row(xp.subtract, x, x.mean(axis=-1, keepdims=True)) if centre else x
-    r = 1.0 / xp.sqrt(_dot(xp, d, d) * (1.0 / x.shape[-1]) + eps)
-    return (xp.by_row(xp.multiply, d, r, d) if centre else xp.by_row(xp.multiply, d, r)), r
+    shape = x.shape
+    x = x.reshape(-1, shape[-1])
+    y, r = xp.empty_like(x), xp.empty(len(x), x.dtype)
+    for block in xp.blocks(len(x), shape[-1] * x.dtype.itemsize):
+        _standardize_rows(xp, y[block], r[block], x[block], eps, centre)
+    return y.reshape(shape), r.reshape(*shape[:-1], 1)
 
 
-def _standardize_backward(xp: Any, g: Array, y: Array, r: Array, *, centre: bool) -> Array:
-    scale = -1.0 / y.shape[-1]
-    gx = xp.by_row(xp.multiply, y, _dot(xp, g, y) * scale)
-    gx = xp.add(gx, g, gx)
+def _standardize_rows(xp: Any, y: Array, r: Array, x: Array, eps: float, centre: bool) -> None:
+    scale = 1.0 / x.shape[-1]
     if centre:
-        gx = xp.by_row(xp.add, gx, g.sum(axis=-1, keepdims=True) * scale, gx)
-    return xp.by_row(xp.multiply, gx, r, gx)
+        x = xp.by_row(xp.subtract, x, x.sum(axis=-1, keepdims=True) * scale, y)
+    r[...] = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", x, x) * scale + eps)
+    xp.by_row(xp.multiply, x, r[:, None], y)
+
+
+def _standardize_backward_rows(
+    xp: Any, out: Array, g: Array, y: Array, r: Array, *, centre: bool
+) -> None:
+    scale = -1.0 / y.shape[-1]
+    xp.by_row(xp.multiply, y, _dot(xp, g, y) * scale, out)
+    xp.add(out, g, out)
+    if centre:
+        xp.by_row(xp.add, out, g.sum(axis=-1, keepdims=True) * scale, out)
+    xp.by_row(xp.multiply, out, r, out)
 
 
 def _standardize_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any, r: Any, **_: Any) -> Any:
@@ -207,7 +239,7 @@ def _standardize_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any, r: Any, **_: 
 
 _pull_standardize = Op(
     "standardize_backward",  # r · (g - mean(g) - y · mean(g·y))
-    _standardize_backward,
+    _by_blocks(_standardize_backward_rows),
     lambda h, _gx, _g, y, r, *, centre: _pull_standardize(h, y, r, centre=centre),
     _standardize_backward_rule_y,
     lambda h, gx, _g, _y, r, **_: sum(h * gx, -1, keepdim=True) / r,
