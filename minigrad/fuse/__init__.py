@@ -99,15 +99,17 @@ class _Pull:
 
     def __init__(self, op: FusedOp, present: tuple[bool, ...], wanted: tuple[bool, ...]) -> None:
         self.derived: Pullback = pull_back(op.full, present, wanted)
-        names = op.kernel(saving=True)
+        texts = op.kernel(saving=True)
         ys = [
             lanes.names[0] if lanes.dim is None else op.outputs[k]
-            for k, lanes in enumerate(names.outputs)
+            for k, lanes in enumerate(texts.outputs)
         ]
         inputs = [f"g_{ys[k]}" for k, here in enumerate(present) if here]
         inputs += [op.inputs[k] for k in self.derived.xs]
         inputs += [ys[k] for k in self.derived.ys]
         outputs = [f"d_{op.inputs[k]}" for k in self.derived.gives]
+        names = _distinct([*inputs, *outputs])
+        inputs, outputs = names[: len(inputs)], names[len(inputs) :]
         self.op = FusedOp(f"{op.name}_backward", self.derived.program, inputs, outputs)
         self.count = len(op.program.inputs)
 
@@ -123,6 +125,16 @@ class _Pull:
             for k, gx in zip(derived.gives, out, strict=True):
                 result[k] = gx
         return result
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, a second `d_x` as `d_x_`: a third derivative speaks of two."""
+    distinct: list[str] = []
+    for name in names:
+        while name in distinct:
+            name += "_"
+        distinct.append(name)
+    return distinct
 
 
 def _as_arrays(xp: Backend, xs: Sequence[Any]) -> tuple[Array, ...]:
