@@ -55,6 +55,7 @@ from minigrad.ops.elementwise import sigmoid as sigmoid
 from minigrad.ops.elementwise import sign as sign
 from minigrad.ops.elementwise import sin as sin
 from minigrad.ops.elementwise import sinh as sinh
+from minigrad.ops.elementwise import softplus as softplus
 from minigrad.ops.elementwise import sqrt as sqrt
 from minigrad.ops.elementwise import square as square
 from minigrad.ops.elementwise import sub as sub

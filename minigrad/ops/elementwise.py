@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from minigrad.op import Op
+from minigrad.op import Op, V
 from minigrad.ops.broadcast import sum_to
 from minigrad.tape import Later
 
@@ -41,7 +41,7 @@ class Elementwise(Op):
         *rules: Rule,
         c: str = "",
         ufunc: str | None = None,
-        expand: Callable[..., Any] | None = None,
+        expand: Callable[[Any], Any] | None = None,
         cheap: bool = False,
         boolean: bool = False,
     ) -> None:
@@ -186,6 +186,12 @@ logaddexp = Elementwise(
     lambda g, y, _a, b: g * exp(b - y),
     c="(fmax({0}, {1}) + log1p(exp(-fabs({0} - {1}))))",
 )
+softplus = Elementwise(
+    "softplus",
+    "y = ln(1 + eˣ), without overflow; a primitive, so that its gradient at 0 has one too.",
+    lambda g, _y, x: g * sigmoid(x),
+    expand=lambda x: maximum(x, 0.0) + log1p(exp(-abs(x))),
+)
 sin = Elementwise("sin", "Sine, x in radians.", lambda g, _y, x: g * cos(x), c="sin({0})")
 cos = Elementwise("cos", "Cosine, x in radians.", lambda g, _y, x: -g * sin(x), c="cos({0})")
 tan = Elementwise("tan", "Tangent, x in radians.", lambda g, y, _x: g * (1.0 + y * y), c="tan({0})")
@@ -256,7 +262,7 @@ where = Elementwise(
 )
 
 
-def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+def clamp(x: V, min: Any = None, max: Any = None) -> V:
     """x, not below `min` nor above `max`; the gradient is 1 inside and on the bounds, else 0."""
     if min is None and max is None:
         raise ValueError("clamp: give at least one of min and max")
