@@ -23,7 +23,7 @@ FUNCTIONS = _table(
     """
     arange             start stop step dtype
     argsort            axis kind
-    asarray            dtype order copy
+    asarray            dtype order
     ascontiguousarray  dtype
     broadcast_to       shape
     concatenate        axis out dtype casting
