@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from minigrad.backend import Kernel, Lanes
-from minigrad.fuse.program import Arg, Group, Instruction, Program, Ref, Tracer, pruned, renamed
+from minigrad.fuse.program import Arg, Group, Program, Ref, Tracer, pruned, renamed
 from minigrad.fuse.symbol import apply
 from minigrad.ops import Elementwise
 
@@ -15,7 +16,7 @@ _RESERVED = {"i", "n", "T", "xp", "in", "out", "int", "float", "double", "long",
 
 def kernel(program: Program, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Kernel:
     """Write a program out for every backend; `inputs` and `outputs` name its groups."""
-    written = _Writer(_expanded(program), inputs, outputs)
+    written = _Texts(_expanded(program), inputs, outputs)
     return Kernel(
         name,
         tuple(_lanes(g, n) for g, n in zip(program.inputs, map(_safe, inputs), strict=True)),
@@ -55,8 +56,13 @@ def _expanded(program: Program) -> Program:
     )
 
 
-class _Writer:
-    """Names every value of a program, knows when it is used last, and writes the texts."""
+def refs(args: Sequence[Arg]) -> list[Ref]:
+    """The values among operands, without the constants (1.0 is no ref, although 1.0 == 1)."""
+    return [a for a in args if isinstance(a, int)]
+
+
+class _Texts:
+    """What both texts of a program need: the names of its lanes, and how its values are used."""
 
     def __init__(self, program: Program, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         self.program = program
@@ -64,157 +70,38 @@ class _Writer:
         self.outputs = list(map(_safe, outputs))
         self.names: dict[Ref, str] = {}
         for group, name in zip(program.inputs, self.inputs, strict=True):
-            self.names.update(zip(group.refs, _lanes(group, name).names, strict=True))  # pyright: ignore[reportArgumentType, reportCallIssue]  # input refs are ints
-        self.last_use = self._last_uses()
-        self.depends = self._dependencies()
-        self.homes = self._homes()
-        kept = [r for group in program.outputs for r in group.refs if isinstance(r, int)]
-        self.kept = set(kept)
-
-    def _last_uses(self) -> dict[Ref, int]:
-        last: dict[Ref, int] = {}
-        for ref, instruction in enumerate(self.program.values):
-            for arg in instruction[1] if instruction else ():
-                if isinstance(arg, int):
-                    last[arg] = ref
-        return last
-
-    def _dependencies(self) -> list[frozenset[Ref]]:
-        """Which input lanes each value is computed from: equal sets have equal shapes."""
-        depends: list[frozenset[Ref]] = []
-        for ref, instruction in enumerate(self.program.values):
-            if instruction is None:
-                depends.append(frozenset({ref}))
-            else:
-                of = [depends[a] for a in instruction[1] if isinstance(a, int)]
-                depends.append(frozenset().union(*of))
-        return depends
-
-    def _homes(self) -> dict[Ref, str]:
-        """Where a value that is a chunk of an output is to be written: its view of the buffer."""
-        homes: dict[Ref, str] = {}
-        for group, name in zip(self.program.outputs, self.outputs, strict=True):
-            if group.dim is not None:
-                for ref, lane in zip(group.refs, _lanes(group, name).names, strict=True):
-                    if isinstance(ref, int) and self.program.values[ref] is not None:
-                        homes.setdefault(ref, lane)
-        return homes
-
-    # ---- Python ------------------------------------------------------------------------------
+            self.names.update(zip(refs(group.refs), _lanes(group, name).names, strict=True))
+        self.kept = {ref for group in program.outputs for ref in refs(group.refs)}
+        self.last_use: dict[Ref, Ref] = {}
+        self.depends: list[frozenset[Ref]] = []  # equal sets of input lanes have equal shapes
+        for ref, instruction in enumerate(program.values):
+            args = refs(instruction[1]) if instruction else []
+            of = [self.depends[a] for a in args]
+            self.depends.append(frozenset[Ref]().union(*of) if instruction else frozenset({ref}))
+            self.last_use.update(dict.fromkeys(args, ref))
 
     def python(self, name: str) -> str:
-        """`def name(xp)`, which returns the function on arrays; it falls back where shapes or
-        dtypes forbid writing into operands."""
-        uses = {i[0].ufunc for i in self.program.values if i is not None}
+        """`def name(xp)`, which gives the function on arrays: a list of calls that write into
+        operands they need no more; where dtypes or 0-d arrays forbid that, `general` runs."""
+        uses = sorted({i[0].ufunc for i in self.program.values if i is not None})
         parameters = ", ".join(self.inputs)
-        same = " and ".join(
-            [f"{x}.dtype is dtype" for x in self.inputs[1:]] + [f"{x}.ndim" for x in self.inputs]
-        )
+        same = [f"{x}.dtype is dtype" for x in self.inputs[1:]]
+        same += [f"{x}.ndim" for x in self.inputs]
+        reusing = _Body(self, reuse=True)
         lines = [
             f"def {name}(xp):",
-            *(f"    {u} = xp.{u}" for u in sorted(uses)),
+            *(f"    {use} = xp.{use}" for use in uses),
+            "    constants = {}",
             f"    def {name}({parameters}):",
             f"        dtype = {self.inputs[0]}.dtype",
-            f"        if not (dtype.kind == 'f' and {same}):",
+            f"        if not (dtype.kind == 'f' and {' and '.join(same)}):",
             f"            return general({parameters})",
-            *self._body(reuse=True),
+            *(f"        {line}" for line in reusing.lines),
             f"    def general({parameters}):",
-            *self._body(reuse=False),
+            *(f"        {line}" for line in _Body(self, reuse=False).lines),
             f"    return {name}",
         ]
         return "\n".join(lines) + "\n"
-
-    def _body(self, reuse: bool) -> list[str]:
-        lines: list[str] = []
-        for group, name in zip(self.program.inputs, self.inputs, strict=True):
-            if group.dim is not None:
-                lanes = ", ".join(_lanes(group, name).names)
-                lines.append(f"{lanes}, = xp.chunks({name}, {len(group.refs)}, {group.dim})")
-        names = dict(self.names)
-        buffers = self._buffers(lines, names) if reuse else {}
-        owned: set[Ref] = set()
-        for ref, instruction in enumerate(self.program.values):
-            if instruction is not None:
-                lines.append(self._statement(ref, instruction, names, owned, buffers, reuse))
-        results = [self._result(k, names, buffers, lines) for k in range(len(self.outputs))]
-        tail = ", " if len(results) == 1 else ""
-        lines.append(f"return ({', '.join(results)}{tail})")
-        return ["        " + line for line in lines]
-
-    def _buffers(self, lines: list[str], names: dict[Ref, str]) -> dict[tuple[Arg, ...], str]:
-        """Allocate one buffer per distinct chunked output, and its views."""
-        buffers: dict[tuple[Arg, ...], str] = {}
-        for group, name in zip(self.program.outputs, self.outputs, strict=True):
-            if group.dim is not None and group.refs not in buffers:
-                buffers[group.refs] = name
-                of = frozenset().union(*(self.depends[r] for r in group.refs if isinstance(r, int)))
-                like = ", ".join(names[r] for r in sorted(of))
-                n = len(group.refs)
-                lines.append(f"{name} = xp.empty_chunks({n}, {group.dim}, ({like},))")
-                lanes = ", ".join(_lanes(group, name).names)
-                lines.append(f"{lanes}, = xp.chunks({name}, {n}, {group.dim})")
-        return buffers
-
-    def _statement(
-        self,
-        ref: Ref,
-        instruction: Instruction,
-        names: dict[Ref, str],
-        owned: set[Ref],
-        buffers: dict[tuple[Arg, ...], str],
-        reuse: bool,
-    ) -> str:
-        op, args = instruction
-        operands = [names[a] if isinstance(a, int) else _literal(a) for a in args]
-        writable = reuse and not op.boolean and op.ufunc != "where"
-        home = self.homes.get(ref) if buffers else None
-        if home is not None:
-            names[ref] = home
-            if not writable:
-                return f"{home}[...] = {op.ufunc}({', '.join(operands)})"
-            return f"{op.ufunc}({', '.join([*operands, home])})"
-        if writable:
-            for a in args:
-                if self._dies(a, ref, owned) and self.depends[int(a)] == self.depends[ref]:
-                    names[ref] = names[int(a)]
-                    owned.add(ref)
-                    return f"{op.ufunc}({', '.join([*operands, names[ref]])})"
-        if not op.boolean:
-            owned.add(ref)
-        names[ref] = f"v{ref}"
-        return f"v{ref} = {op.ufunc}({', '.join(operands)})"
-
-    def _dies(self, arg: Arg, ref: Ref, owned: set[Ref]) -> bool:
-        """Whether a value was made here, is used for the last time at `ref`, and is no output."""
-        return (
-            isinstance(arg, int)
-            and arg in owned
-            and arg not in self.kept
-            and self.last_use[arg] == ref
-        )
-
-    def _result(
-        self,
-        k: int,
-        names: dict[Ref, str],
-        buffers: dict[tuple[Arg, ...], str],
-        lines: list[str],
-    ) -> str:
-        group, name = self.program.outputs[k], self.outputs[k]
-        if group.dim is None:
-            ref = group.refs[0]
-            return names[ref] if isinstance(ref, int) else _literal(ref)
-        if not buffers:
-            lanes = ", ".join(names[r] if isinstance(r, int) else _literal(r) for r in group.refs)
-            return f"xp.join_chunks(({lanes},), {group.dim})"
-        if buffers[group.refs] == name:
-            for ref, lane in zip(group.refs, _lanes(group, name).names, strict=True):
-                source = names[ref] if isinstance(ref, int) else _literal(ref)
-                if source != lane:
-                    lines.append(f"{lane}[...] = {source}")
-        return buffers[group.refs]
-
-    # ---- C -----------------------------------------------------------------------------------
 
     def c(self) -> str:
         """Statements that compute one element, in the number type T."""
@@ -226,7 +113,7 @@ class _Writer:
                 operands = [names[a] if isinstance(a, int) else _c_literal(a) for a in args]
                 names[ref] = f"v{ref}"
                 kind = "bool" if op.boolean else "T"
-                lines.append(f"{kind} v{ref} = {_c_expression(op, operands)};")
+                lines.append(f"{kind} v{ref} = {op.c.format(*operands)};")
         for group, name in zip(self.program.outputs, self.outputs, strict=True):
             for ref, lane in zip(group.refs, _lanes(group, name).names, strict=True):
                 source = names[ref] if isinstance(ref, int) else _c_literal(ref)
@@ -234,8 +121,104 @@ class _Writer:
         return "\n".join(lines)
 
 
-def _c_expression(op: Elementwise, operands: list[str]) -> str:
-    return op.c.format(*operands)
+class _Body:
+    """The statements of one Python function. With `reuse`, a value is written into an operand that
+    was made here, is used for the last time and has its shape, or into its chunk of an output."""
+
+    def __init__(self, texts: _Texts, reuse: bool) -> None:
+        self.texts = texts
+        self.reuse = reuse
+        self.lines: list[str] = []
+        self.names = dict(texts.names)
+        self.constants: dict[float, str] = {}
+        self.owned: set[Ref] = set()  # values in buffers that were made here
+        self.homes: dict[Ref, str] = {}  # the chunk of an output into which a value is written
+        self.buffers: dict[str, str] = {}  # what holds these chunks
+        program = texts.program
+        for group, name in zip(program.inputs, texts.inputs, strict=True):
+            self._take_apart(group, name)
+        if reuse:
+            self._name_constants()
+            for group, name in zip(program.outputs, texts.outputs, strict=True):
+                self._allocate(group, name)
+        for ref, instruction in enumerate(program.values):
+            if instruction is not None:
+                self.lines.append(self._statement(ref, *instruction))
+        results = map(self._result, program.outputs, texts.outputs)
+        self.lines.append(f"return ({', '.join(results)},)")
+
+    def _take_apart(self, group: Group, name: str) -> None:
+        if group.dim is not None:
+            lanes = ", ".join(_lanes(group, name).names)
+            self.lines.append(f"{lanes}, = xp.chunks({name}, {len(group.refs)}, {group.dim})")
+
+    def _name_constants(self) -> None:
+        """Constants become 0-d arrays, made once a dtype: NumPy converts numbers at each call."""
+        values = [i for i in self.texts.program.values if i is not None]
+        found = sorted({a for _, args in values for a in args if isinstance(a, float)})
+        if found:
+            names = [f"k{i}" for i in range(len(found))]
+            literals = ", ".join(map(_literal, found))
+            make = f"[xp.asarray(k, dtype) for k in ({literals},)]"
+            self.lines.append(f"if dtype not in constants: constants[dtype] = {make}")
+            self.lines.append(f"{', '.join(names)}, = constants[dtype]")
+            self.constants.update(zip(found, names, strict=True))
+
+    def _allocate(self, group: Group, name: str) -> None:
+        """One buffer for an output of chunks, shared by outputs of the same chunks."""
+        if group.dim is None or repr(group.refs) in self.buffers:
+            return
+        self.buffers[repr(group.refs)] = name
+        of = [self.texts.depends[ref] for ref in refs(group.refs)]
+        like = ", ".join(self.names[ref] for ref in sorted(frozenset[Ref]().union(*of)))
+        self.lines.append(f"{name} = xp.empty_chunks({len(group.refs)}, {group.dim}, ({like},))")
+        self._take_apart(group, name)
+        for ref, lane in zip(group.refs, _lanes(group, name).names, strict=True):
+            if isinstance(ref, int) and self.texts.program.values[ref] is not None:
+                self.homes.setdefault(ref, lane)
+
+    def _statement(self, ref: Ref, op: Elementwise, args: tuple[Arg, ...]) -> str:
+        operands = [self._name(a) for a in args]
+        call = f"{op.ufunc}({', '.join(operands)}"
+        writes = self.reuse and not op.boolean and op.ufunc != "where"  # takes an `out`
+        target = self.homes.get(ref)
+        if target is None and writes:
+            target = next((self.names[a] for a in refs(args) if self._reusable(a, ref)), None)
+            if target is not None:
+                self.owned.add(ref)
+        if target is None:
+            self.names[ref] = f"v{ref}"
+            if not op.boolean:
+                self.owned.add(ref)
+            return f"v{ref} = {call})"
+        self.names[ref] = target
+        return f"{call}, {target})" if writes else f"{target}[...] = {call})"
+
+    def _reusable(self, arg: Ref, ref: Ref) -> bool:
+        texts = self.texts
+        return (
+            arg in self.owned
+            and arg not in texts.kept
+            and texts.last_use[arg] == ref
+            and texts.depends[arg] == texts.depends[ref]
+        )
+
+    def _result(self, group: Group, name: str) -> str:
+        if group.dim is None:
+            return self._name(group.refs[0])
+        if not self.reuse:
+            lanes = ", ".join(map(self._name, group.refs))
+            return f"xp.join_chunks(({lanes},), {group.dim})"
+        if self.buffers[repr(group.refs)] == name:  # what was not written in place is copied
+            for ref, lane in zip(group.refs, _lanes(group, name).names, strict=True):
+                if self._name(ref) != lane:
+                    self.lines.append(f"{lane}[...] = {self._name(ref)}")
+        return self.buffers[repr(group.refs)]
+
+    def _name(self, arg: Arg) -> str:
+        if isinstance(arg, int):
+            return self.names[arg]
+        return self.constants.get(arg) or _literal(arg)
 
 
 def _literal(value: float) -> str:
@@ -243,7 +226,7 @@ def _literal(value: float) -> str:
 
 
 def _c_literal(value: float) -> str:
-    if value != value:
+    if math.isnan(value):
         return "(T)NAN"
     return (
         f"(T){value!r}" if abs(value) < float("inf") else f"({'-' if value < 0 else ''}(T)INFINITY)"
