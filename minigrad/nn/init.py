@@ -65,7 +65,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
 
 
 def kaiming_uniform_(tensor: Tensor, a: float = 0.0, generator: Generator | None = None) -> Tensor:
-    """U(±√(6 / ((1 + a²)·fan_in))), for (leaky) rectifiers (He et al., 2015); returns the tensor."""
+    """U(±√(6 / ((1 + a²)·fan_in))), for (leaky) rectifiers (He et al., 2015); returns it."""
     bound = math.sqrt(6 / ((1 + a * a) * fans(tensor)[0]))
     return uniform_(tensor, -bound, bound, generator)
 
