@@ -1,7 +1,7 @@
 """Broadcasting and its transpose: expand to a shape, and sum back to it."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
-# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
+# Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
 from __future__ import annotations
 
 from typing import Any

@@ -1,7 +1,8 @@
 """Products: matmul, the affine map in both orientations, and einsum."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
-# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
+# pyright: reportUnknownMemberType=false
+# Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
 from __future__ import annotations
 
 import math
@@ -9,22 +10,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad.backend import Array, backend_of
-from minigrad.op import JointOp, Op
+from minigrad.op import JointOp, Op, V
 from minigrad.ops.broadcast import expand_to, settle_by_adding, sum_to
 from minigrad.ops.shape import permute, reshape, transpose
 from minigrad.tape import Later
 
 
-def _mT(x: Any) -> Any:
+def _mT(x: V) -> V:
     return x.T if x.ndim == 2 else transpose(x, -1, -2)
 
 
-def _rows(x: Any) -> Any:
+def _rows(x: V) -> V:
     """(…, n) as (rows, n)."""
     return x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
-def _columns(x: Any) -> Any:
+def _columns(x: V) -> V:
     """(…, n, B) as (n, … B): all columns side by side."""
     if x.ndim == 2:
         return x
@@ -77,7 +78,7 @@ def _matmul_rule_b(g: Any, _y: Any, a: Any, b: Any) -> Any:
 _matmul = Op("matmul", _matmul_forward, _matmul_rule_a, _matmul_rule_b, settle=_settle_matmul)
 
 
-def matmul(a: Any, b: Any) -> Any:
+def matmul(a: V, b: V) -> V:
     """Matrix product over the last two axes, the leading ones broadcast; 1-D operands as vectors.
 
     a (…, n, k) or (k,), b (…, k, m) or (k,). Raises ValueError when the inner extents differ.
@@ -140,7 +141,7 @@ _affine = Op(
 )
 
 
-def affine(weight: Any, x: Any, bias: Any) -> Any:
+def affine(weight: Any, x: V, bias: Any) -> V:
     """y = W x + b with features first: the equation of a recurrent cell as textbooks write it.
 
     weight (n, k), x (…, k, B) with B columns, bias (n,), one per row, or of y's shape (…, n, B).
@@ -171,7 +172,7 @@ _linear = Op(
 )
 
 
-def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+def linear(x: V, weight: Any, bias: Any = None) -> V:
     """y = x Wᵀ + b: x (…, in), weight (out, in), bias (out,) or None; y (…, out)."""
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
@@ -213,7 +214,7 @@ _einsum = JointOp(
 )
 
 
-def einsum(equation: str, *operands: Any) -> Any:
+def einsum(equation: str, *operands: V) -> V:
     """Sum of products by index names, as in NumPy: einsum("bij,bjk->bik", a, b).
 
     Without "->" the output has the indices that occur once, in alphabetical order; "…" is not

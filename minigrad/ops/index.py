@@ -1,26 +1,25 @@
 """Ops that pick elements by position, and the scatter that carries their gradient back."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
-# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
+# pyright: reportUnknownMemberType=false
+# Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import numpy as np
 
 from minigrad.backend import Array, backend_of, is_array
-from minigrad.op import Op
+from minigrad.op import Op, V
 from minigrad.ops.broadcast import Shape
 from minigrad.ops.elementwise import where
 from minigrad.ops.shape import axis_of
 from minigrad.tape import Later
 
-V = TypeVar("V")
-
 
 def _is_basic(key: Any) -> bool:
-    keys: tuple[Any, ...] = key if type(key) is tuple else (key,)
+    keys = cast("tuple[Any, ...]", key) if type(key) is tuple else (key,)
     return all(k is None or k is Ellipsis or type(k) in (int, slice) for k in keys)
 
 
@@ -51,7 +50,7 @@ def _settle_scatter(into: Array | None, waiting: list[Later]) -> Array:
 _scatter = Op(
     "scatter",
     _scatter_forward,
-    lambda g, _y, _x, *, key, shape: _index(g, key=key),
+    lambda g, _y, _x, *, key, **_: _index(g, key=key),
     settle=_settle_scatter,
 )
 _index = Op(
@@ -62,11 +61,11 @@ _index = Op(
 _index.view = True
 
 
-def getitem(x: Any, key: Any) -> Any:
+def getitem(x: V, key: Any) -> V:
     """NumPy's indexing: integers, slices, None, …, boolean masks, integer arrays and tensors."""
     if type(key) is int or type(key) is slice:  # the common case, x[t]
         return _index(x, key=key)
-    keys: tuple[Any, ...] = key if isinstance(key, tuple) else (key,)
+    keys = cast("tuple[Any, ...]", key) if isinstance(key, tuple) else (key,)
     device = backend_of(_array(x))
     plain = tuple(_plain(k, device) for k in keys)
     _refuse_out_of_range(plain, x.shape)
@@ -79,7 +78,7 @@ def _array(x: Any) -> Any:
 
 def _plain(k: Any, device: Any) -> Any:
     """A key without tensors: Python's own, or an array on the device."""
-    if k is None or k is Ellipsis or isinstance(k, (bool, slice)):
+    if k is None or k is Ellipsis or type(k) in (bool, slice):
         return k
     array = _array(k)
     if isinstance(array, (int, np.integer)):
@@ -122,7 +121,7 @@ def check_range(index: Array, extent: int, what: str) -> None:
         raise IndexError(f"{what} runs from {low} to {high}, but the extent is {extent}")
 
 
-def gather(x: Any, dim: int, index: Any) -> Any:
+def gather(x: V, dim: int, index: Any) -> V:
     """Pick along one axis: y[i, j] = x[index[i, j], j] for dim = 0, and so on.
 
     index: integers, of x's number of axes; its extents may be smaller except along `dim`.
@@ -136,7 +135,7 @@ def gather(x: Any, dim: int, index: Any) -> Any:
     return getitem(x, tuple(key))
 
 
-def index_select(x: Any, dim: int, index: Any) -> Any:
+def index_select(x: V, dim: int, index: Any) -> V:
     """The slices of x along `dim` that a 1-D `index` names, in its order."""
     return getitem(x, (slice(None),) * axis_of(dim, x.ndim) + (index,))
 
@@ -183,9 +182,9 @@ def _argsort_forward(xp: Any, x: Array, *, dim: int, descending: bool) -> Array:
 _argsort = Op("argsort", _argsort_forward)
 
 
-def pad_constant(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Any:
+def pad_constant(x: V, widths: Sequence[tuple[int, int]], value: float = 0.0) -> V:
     """x with `widths[i]` = (before, after) constant elements added along axis i."""
-    return _pad(x, widths=tuple(widths), value=value)
+    return _pad(x, widths=tuple(widths), value=value) if x.ndim else x
 
 
 def _inner(widths: tuple[tuple[int, int], ...], shape: Shape) -> tuple[slice, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array
-from minigrad.op import JointOp, Op
+from minigrad.op import JointOp, Op, V
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.reduce import Dims, axes_of, mean, sum
 from minigrad.ops.shape import axis_of, movedim, permute, reshape, unsqueeze
@@ -123,7 +123,7 @@ _logsumexp = Op(
 )
 
 
-def logsumexp(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+def logsumexp(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """y = ln Σ eˣ over `dim`, without overflow; where every x is -∞, it is -∞ with gradient 0.
 
     >>> import minigrad as mg
@@ -186,7 +186,7 @@ _log_softmax = Op(
 )
 
 
-def softmax(x: Any, dim: int) -> Any:
+def softmax(x: V, dim: int) -> V:
     """y = eˣ / Σ eˣ along `dim`, without overflow; where every x is -∞, y is 0 (PyTorch: NaN).
 
     >>> import minigrad as mg
@@ -196,7 +196,7 @@ def softmax(x: Any, dim: int) -> Any:
     return _along(_softmax, x, dim)
 
 
-def log_softmax(x: Any, dim: int) -> Any:
+def log_softmax(x: V, dim: int) -> V:
     """y = x - ln Σ eˣ along `dim`, the logarithm of softmax, without overflow."""
     return _along(_log_softmax, x, dim)
 
@@ -257,7 +257,7 @@ def _standardize_rule(gs: Any, ys: Any, _x: Any, *, centre: bool, **_: Any) -> l
 _standardize = JointOp("standardize", _standardize_forward, _standardize_rule, several=True)
 
 
-def standardize(x: Any, dim: Dims = -1, eps: float = 1e-5, centre: bool = True) -> Any:
+def standardize(x: V, dim: Dims = -1, eps: float = 1e-5, centre: bool = True) -> V:
     """y = (x - mean) / √(mean((x - mean)²) + eps) over `dim`; without `centre`, mean counts as 0.
 
     >>> import minigrad as mg

@@ -1,23 +1,23 @@
 """Ops that reduce along axes, and running reductions."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
-# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
+# pyright: reportUnknownMemberType=false
+# Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
 from __future__ import annotations
 
 import builtins
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, overload
 
 from minigrad.backend import Array
-from minigrad.op import Op
+from minigrad.op import Op, V
 from minigrad.ops.broadcast import Shape, expand_to
 from minigrad.ops.convert import cast
 from minigrad.ops.elementwise import abs, isnan, sqrt, where
 from minigrad.ops.index import gather, getitem
 from minigrad.ops.shape import axis_of, cat, flip, reshape, squeeze
 
-V = TypeVar("V")
 Dims = int | Sequence[int] | None
 
 
@@ -59,7 +59,7 @@ _argmax = Op("argmax", lambda _xp, x, *, dim, keepdim: x.argmax(axis=dim, keepdi
 _argmin = Op("argmin", lambda _xp, x, *, dim, keepdim: x.argmin(axis=dim, keepdims=keepdim))
 
 
-def sum(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+def sum(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """Sum over `dim` (an int, several, or None for all axes).
 
     >>> import minigrad as mg
@@ -69,31 +69,31 @@ def sum(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
     return _sum(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
 
 
-def mean(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+def mean(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """Arithmetic mean over `dim`; of no elements it is 0, with gradient 0 (PyTorch: NaN)."""
     count = math.prod(x.shape[a] for a in axes_of(dim, x.ndim))
     return sum(x, dim, keepdim) * (1.0 / builtins.max(count, 1))
 
 
-def var(x: Any, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Any:
+def var(x: V, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> V:
     """Variance over `dim`: Σ(x - mean)² / (n - correction)."""
     count = math.prod(x.shape[a] for a in axes_of(dim, x.ndim))
     d = x - mean(x, dim, keepdim=True)
     return sum(d * d, dim, keepdim) * (1.0 / builtins.max(count - correction, 1))
 
 
-def std(x: Any, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Any:
+def std(x: V, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> V:
     """Standard deviation over `dim`, the root of `var`; where it is 0, so is its gradient."""
     return _root(var(x, dim, correction, keepdim))
 
 
-def amax(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+def amax(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """Largest element over `dim`; equal ones share the gradient."""
     _refuse_empty("amax", x, dim)
     return _amax(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
 
 
-def amin(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+def amin(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """Smallest element over `dim`; equal ones share the gradient."""
     _refuse_empty("amin", x, dim)
     return _amin(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
@@ -105,48 +105,56 @@ def _refuse_empty(name: str, x: Any, dim: Dims) -> None:
         raise ValueError(f"{name} over no elements: shape {x.shape}, dim {dim}")
 
 
-class Extreme(NamedTuple):
+class Extreme(NamedTuple, Generic[V]):
     """What `max` and `min` along an axis give."""
 
-    values: Any
-    indices: Any
+    values: V
+    indices: V
 
 
-def max(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+@overload
+def max(x: V, dim: None = None, keepdim: bool = False) -> V: ...
+@overload
+def max(x: V, dim: int, keepdim: bool = False) -> Extreme[V]: ...
+def max(x: V, dim: int | None = None, keepdim: bool = False) -> V | Extreme[V]:
     """Largest element of all, or (values, indices) along `dim`: the gradient goes to one index."""
     return amax(x) if dim is None else _select(x, argmax(x, dim, keepdim=True), dim, keepdim)
 
 
-def min(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+@overload
+def min(x: V, dim: None = None, keepdim: bool = False) -> V: ...
+@overload
+def min(x: V, dim: int, keepdim: bool = False) -> Extreme[V]: ...
+def min(x: V, dim: int | None = None, keepdim: bool = False) -> V | Extreme[V]:
     """Smallest element of all, or (values, indices) along `dim`: the gradient goes to one index."""
     return amin(x) if dim is None else _select(x, argmin(x, dim, keepdim=True), dim, keepdim)
 
 
-def _select(x: Any, index: Any, dim: int, keepdim: bool) -> Extreme:
+def _select(x: V, index: V, dim: int, keepdim: bool) -> Extreme[V]:
     if x.ndim == 0:
         return Extreme(x, index)
     values = gather(x, dim, index)
     return Extreme(values, index) if keepdim else Extreme(squeeze(values, dim), squeeze(index, dim))
 
 
-def argmax(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def argmax(x: V, dim: int | None = None, keepdim: bool = False) -> V:
     """Index of the first largest element: of all elements in order, or along `dim`."""
     _refuse_empty("argmax", x, dim)
     return _argmax(x, dim=dim if dim is None or x.ndim else None, keepdim=keepdim)
 
 
-def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def argmin(x: V, dim: int | None = None, keepdim: bool = False) -> V:
     """Index of the first smallest element: of all elements in order, or along `dim`."""
     _refuse_empty("argmin", x, dim)
     return _argmin(x, dim=dim if dim is None or x.ndim else None, keepdim=keepdim)
 
 
-def any(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+def any(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """Whether any element over `dim` is not 0."""
     return _any(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
 
 
-def all(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+def all(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """Whether all elements over `dim` are not 0."""
     return _all(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
 
@@ -158,12 +166,12 @@ _cumsum = Op(
 )
 
 
-def cumsum(x: Any, dim: int) -> Any:
+def cumsum(x: V, dim: int) -> V:
     """Running sum along `dim`: yᵢ = x₀ + … + xᵢ."""
     return _cumsum(x, dim=axis_of(dim, x.ndim))
 
 
-def prod(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def prod(x: V, dim: int | None = None, keepdim: bool = False) -> V:
     """Product over all elements or along `dim`, by halving: gradients stay exact at zeros."""
     if dim is None:
         total = prod(reshape(x, -1), 0)
@@ -188,12 +196,12 @@ def _with_last(pairs: Any, x: Any, axis: int) -> Any:
     return cat([first, getitem(pairs, (*lead, slice(1, None)))], axis)
 
 
-def norm(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+def norm(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """Euclidean norm over `dim`, √Σx²; the gradient at 0 is 0."""
     return _root(sum(x * x, dim, keepdim))
 
 
-def _root(x: Any) -> Any:
+def _root(x: V) -> V:
     """√x, flat at 0: the gradient of a length there is 0, and not 0·∞."""
     positive = x > 0
     return where(positive, sqrt(where(positive, x, 1.0)), x)

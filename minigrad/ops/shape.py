@@ -1,25 +1,26 @@
 """Ops that move elements without computing on them: shapes, axes, joining and splitting."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
-# Rules are lambdas, which cannot be annotated; whatever they handle is an array, a Tensor or a symbol.
+# pyright: reportUnknownMemberType=false
+# Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, TypeVar
+from operator import neg
+from typing import Any, cast
 
 from minigrad.backend import Array
-from minigrad.op import JointOp, Op
+from minigrad.op import JointOp, Op, V
 from minigrad.ops.broadcast import Shape, expand_to
 from minigrad.tape import Later
-
-V = TypeVar("V")
 
 
 def ints(args: Sequence[Any]) -> tuple[int, ...]:
     """Read `f(2, 3)` and `f((2, 3))` alike."""
-    inner = args[0] if len(args) == 1 and isinstance(args[0], Sequence) else args
+    several = len(args) == 1 and isinstance(args[0], Sequence)
+    inner = cast("Sequence[Any]", args[0]) if several else args
     return tuple(int(i) for i in inner)
 
 
@@ -72,7 +73,7 @@ def reshape(x: V, *shape: Any) -> V:
     return _reshape(x, shape=ints(shape))
 
 
-def permute(x: Any, *dims: Any) -> Any:
+def permute(x: V, *dims: Any) -> V:
     """The axes in another order: axis i of the result is axis dims[i] of x."""
     order = tuple(axis_of(d, x.ndim) for d in ints(dims))
     if len(set(order)) != x.ndim:
@@ -80,7 +81,7 @@ def permute(x: Any, *dims: Any) -> Any:
     return _permute(x, dims=order)
 
 
-def transpose(x: Any, dim0: int, dim1: int) -> Any:
+def transpose(x: V, dim0: int, dim1: int) -> V:
     """Two axes swapped."""
     dims = list(range(x.ndim))
     a, b = axis_of(dim0, x.ndim), axis_of(dim1, x.ndim)
@@ -88,14 +89,14 @@ def transpose(x: Any, dim0: int, dim1: int) -> Any:
     return _permute(x, dims=tuple(dims))
 
 
-def movedim(x: Any, source: int, destination: int) -> Any:
+def movedim(x: V, source: int, destination: int) -> V:
     """One axis moved to another place, the others in their order."""
     dims = list(range(x.ndim))
     dims.insert(axis_of(destination, x.ndim), dims.pop(axis_of(source, x.ndim)))
     return _permute(x, dims=tuple(dims))
 
 
-def expand(x: Any, *sizes: Any) -> Any:
+def expand(x: V, *sizes: Any) -> V:
     """Broadcast to `sizes` without a copy; -1 keeps an extent."""
     wanted = ints(sizes)
     extra = len(wanted) - x.ndim
@@ -103,20 +104,20 @@ def expand(x: Any, *sizes: Any) -> Any:
     return expand_to(x, shape=shape)
 
 
-def squeeze(x: Any, dim: int | None = None) -> Any:
+def squeeze(x: V, dim: int | None = None) -> V:
     """Without its axes of extent 1, or without axis `dim` if its extent is 1."""
     drop = range(x.ndim) if dim is None else (axis_of(dim, x.ndim),)
     return _reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in drop or n != 1))
 
 
-def unsqueeze(x: Any, dim: int) -> Any:
+def unsqueeze(x: V, dim: int) -> V:
     """With a new axis of extent 1 at `dim`."""
     shape = list(x.shape)
     shape.insert(axis_of(dim, x.ndim + 1), 1)
     return _reshape(x, shape=tuple(shape))
 
 
-def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+def flatten(x: V, start_dim: int = 0, end_dim: int = -1) -> V:
     """The axes from start_dim to end_dim as one."""
     if x.ndim == 0:
         return _reshape(x, shape=(1,))
@@ -132,7 +133,7 @@ _flip = Op(
 _roll = Op(
     "roll",
     lambda xp, x, *, shifts, dims: xp.roll(x, shifts, dims),
-    lambda g, _y, _x, *, shifts, dims: _roll(g, shifts=tuple(-s for s in shifts), dims=dims),
+    lambda g, _y, _x, *, shifts, dims: _roll(g, shifts=tuple(map(neg, shifts)), dims=dims),
 )
 _tril = Op(
     "tril",
@@ -146,29 +147,29 @@ _triu = Op(
 )
 
 
-def flip(x: Any, *dims: Any) -> Any:
+def flip(x: V, *dims: Any) -> V:
     """Reversed along `dims`."""
     return _flip(x, dims=tuple(axis_of(d, x.ndim) for d in ints(dims)))
 
 
-def roll(x: Any, shifts: int | Sequence[int], dims: int | Sequence[int]) -> Any:
+def roll(x: V, shifts: int | Sequence[int], dims: int | Sequence[int]) -> V:
     """Shifted along `dims`; what leaves at the end comes in at the start."""
     by = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     along = (dims,) if isinstance(dims, int) else tuple(dims)
     return _roll(x, shifts=by, dims=tuple(axis_of(d, x.ndim) for d in along))
 
 
-def tril(x: Any, diagonal: int = 0) -> Any:
+def tril(x: V, diagonal: int = 0) -> V:
     """The lower triangle of the last two axes, zeros above `diagonal`."""
     return _tril(x, diagonal=diagonal)
 
 
-def triu(x: Any, diagonal: int = 0) -> Any:
+def triu(x: V, diagonal: int = 0) -> V:
     """The upper triangle of the last two axes, zeros below `diagonal`."""
     return _triu(x, diagonal=diagonal)
 
 
-def repeat(x: Any, *sizes: Any) -> Any:
+def repeat(x: V, *sizes: Any) -> V:
     """Copies of x laid side by side, sizes[i] times along axis i (leading axes are added)."""
     times = ints(sizes)
     if len(times) < x.ndim:
@@ -232,7 +233,7 @@ def cat(tensors: Sequence[V], dim: int = 0) -> V:
     >>> mg.cat([mg.zeros(2), mg.ones(1)])
     tensor([0., 0., 1.])
     """
-    xs: Sequence[Any] = tuple(tensors)
+    xs: tuple[Any, ...] = tuple(tensors)
     if not xs:
         raise ValueError("cat: expected at least one tensor, got none")
     axis = axis_of(dim, xs[0].ndim)
@@ -244,7 +245,7 @@ def cat(tensors: Sequence[V], dim: int = 0) -> V:
 
 def stack(tensors: Sequence[V], dim: int = 0) -> V:
     """Join along a new axis; all shapes must be equal."""
-    xs: Sequence[Any] = tuple(tensors)
+    xs: tuple[Any, ...] = tuple(tensors)
     if not xs:
         raise ValueError("stack: expected at least one tensor, got none")
     if any(x.shape != xs[0].shape for x in xs):
