@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from minigrad import ops
+from minigrad.creation import ones_like
 from minigrad.functional.losses import reduced
 from minigrad.tensor import Tensor
 
@@ -43,8 +44,7 @@ def cross_entropy(
     total = ops.logsumexp(rows.x, -1)
     loss = rows.weighted(total - picked)
     if label_smoothing:
-        spread = _weighted_sum(total, rows.x, weight) / rows.x.shape[-1]
-        spread = ops.where(rows.counts, spread, 0.0)
+        spread = rows.counted(_weighted_sum(total, rows.x, weight) / rows.x.shape[-1])
         loss = (1 - label_smoothing) * loss + label_smoothing * spread
     return rows.reduced("cross_entropy", loss, reduction)
 
@@ -63,26 +63,28 @@ def nll_loss(
 
 
 class _Rows(NamedTuple):
-    """Classes last: the input (…, C), the class of each row, whether it counts, its weight."""
+    """Classes last: the input (…, C), the class of each row, its weight, and whether it counts."""
 
     x: Tensor
     classes: Tensor
-    counts: Tensor
     weight: Tensor | None
+    counts: Tensor | None  # None: all do
 
     def picked(self) -> Tensor:
         """x of the target class, (…)."""
         return ops.gather(self.x, -1, self.classes.unsqueeze(-1)).squeeze(-1)
 
+    def counted(self, loss: Tensor) -> Tensor:
+        return loss if self.counts is None else ops.where(self.counts, loss, 0.0)
+
     def weighted(self, loss: Tensor) -> Tensor:
-        loss = ops.where(self.counts, loss, 0.0)
+        loss = self.counted(loss)
         return loss if self.weight is None else loss * self.weight
 
     def reduced(self, name: str, loss: Tensor, reduction: str) -> Tensor:
-        if reduction != "mean":
+        if reduction != "mean" or (self.counts is None and self.weight is None):
             return reduced(name, loss, reduction)
-        share = self.counts.to(loss.dtype)
-        total = ops.sum(share if self.weight is None else share * self.weight)
+        total = ops.sum(self.weighted(ones_like(loss)))
         return ops.sum(loss) / ops.where(total.eq(0.0), 1.0, total)
 
 
@@ -98,14 +100,21 @@ def _rows(
             + (f", or probabilities {input.shape}" if name == "cross_entropy" else "")
             + f"; got {target.dtype} of shape {target.shape}"
         )
-    counts = target.ne(ignore_index)
-    index = ops.where(counts, target, 0)
-    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < x.shape[-1]:
-        raise IndexError(
-            f"{name}: target classes run from {int(index.min())} to {int(index.max())}, but the "
-            f"input {input.shape} has {x.shape[-1]} classes (and ignore_index is {ignore_index})"
-        )
-    return _Rows(x, index, counts, None if weight is None else weight[index])
+    classes, counts = target, None
+    if 0 <= ignore_index < x.shape[-1] or not _within(classes, x.shape[-1]):
+        counts = target.ne(ignore_index)
+        classes = ops.where(counts, target, 0)
+        if not _within(classes, x.shape[-1]):
+            raise IndexError(
+                f"{name}: target classes run from {int(classes.min())} to {int(classes.max())}, "
+                f"but the input {input.shape} has {x.shape[-1]} classes (and ignore_index is "
+                f"{ignore_index})"
+            )
+    return _Rows(x, classes, None if weight is None else weight[classes], counts)
+
+
+def _within(classes: Tensor, extent: int) -> bool:
+    return not classes.numel() or 0 <= int(classes.min()) <= int(classes.max()) < extent
 
 
 def _check(name: str, input: Tensor, weight: Tensor | None) -> None:
