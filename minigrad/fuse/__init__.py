@@ -108,8 +108,6 @@ class _Pull:
         inputs += [op.inputs[k] for k in self.derived.xs]
         inputs += [ys[k] for k in self.derived.ys]
         outputs = [f"d_{op.inputs[k]}" for k in self.derived.gives]
-        names = _distinct([*inputs, *outputs])
-        inputs, outputs = names[: len(inputs)], names[len(inputs) :]
         self.op = FusedOp(f"{op.name}_backward", self.derived.program, inputs, outputs)
         self.count = len(op.program.inputs)
 
@@ -125,16 +123,6 @@ class _Pull:
             for k, gx in zip(derived.gives, out, strict=True):
                 result[k] = gx
         return result
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, a second `d_x` as `d_x_`: a third derivative speaks of two."""
-    distinct: list[str] = []
-    for name in names:
-        while name in distinct:
-            name += "_"
-        distinct.append(name)
-    return distinct
 
 
 def _as_arrays(xp: Backend, xs: Sequence[Any]) -> tuple[Array, ...]:

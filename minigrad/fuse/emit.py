@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from minigrad.backend import Kernel, Lanes
@@ -10,24 +11,50 @@ from minigrad.fuse.program import Arg, Group, Program, Ref, Tracer, pruned, rena
 from minigrad.fuse.symbol import apply
 from minigrad.ops import Elementwise
 
-# names that the kernel texts use themselves, or that C or CuPy's kernels reserve
-_RESERVED = {"i", "n", "T", "xp", "in", "out", "int", "float", "double", "long", "short", "char"}
+# names that the kernel texts use themselves, or that C, CUDA or CuPy's kernels reserve
+_RESERVED = """
+constants dtype general xp i n in out T auto bool case char const default delete do double enum
+extern float goto inline int long new operator register short signed sizeof static struct switch
+template this typedef union unsigned void volatile threadIdx blockIdx blockDim gridDim INFINITY NAN
+"""
 
 
 def kernel(program: Program, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Kernel:
     """Write a program out for every backend; `inputs` and `outputs` name its groups."""
-    written = _Texts(_expanded(program), inputs, outputs)
+    program, name = _expanded(program), _identifier(name)
+    names = _distinct(program, name, [*inputs, *outputs])
+    texts = _Texts(program, names[: len(inputs)], names[len(inputs) :])
     return Kernel(
         name,
-        tuple(_lanes(g, n) for g, n in zip(program.inputs, map(_safe, inputs), strict=True)),
-        tuple(_lanes(g, n) for g, n in zip(program.outputs, map(_safe, outputs), strict=True)),
-        written.python(name),
-        written.c(),
+        tuple(map(_lanes, program.inputs, texts.inputs)),
+        tuple(map(_lanes, program.outputs, texts.outputs)),
+        texts.python(name),
+        texts.c(),
     )
 
 
-def _safe(name: str) -> str:
-    return name + "_" if name in _RESERVED else name
+def _identifier(name: str) -> str:
+    """A name that C takes too: not <lambda>, nor σ."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def _distinct(program: Program, function: str, names: Sequence[str]) -> list[str]:
+    """The names, with _ behind those that would hide another, or what the texts call."""
+    taken = {function, *_RESERVED.split()}
+    for instruction in program.values:
+        if instruction is not None:
+            taken.update((instruction[0].ufunc, *re.findall(r"\w+", instruction[0].c)))
+    distinct: list[str] = []
+    for group, name in zip(
+        (*program.inputs, *program.outputs), map(_identifier, names), strict=True
+    ):
+        while re.fullmatch(r"[vk]\d+", name) or taken.intersection(
+            {name, *_lanes(group, name).names}
+        ):
+            name += "_"
+        taken.update({name, *_lanes(group, name).names})
+        distinct.append(name)
+    return distinct
 
 
 def _lanes(group: Group, name: str) -> Lanes:
@@ -66,8 +93,8 @@ class _Texts:
 
     def __init__(self, program: Program, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         self.program = program
-        self.inputs = list(map(_safe, inputs))
-        self.outputs = list(map(_safe, outputs))
+        self.inputs = inputs
+        self.outputs = outputs
         self.names: dict[Ref, str] = {}
         for group, name in zip(program.inputs, self.inputs, strict=True):
             self.names.update(zip(refs(group.refs), _lanes(group, name).names, strict=True))
