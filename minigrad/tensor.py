@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from minigrad.op import Op
 from minigrad.tape import Edge, Leaf, Node
 
 _NUMBERS = (float, int, bool, complex)
+_PLAIN_DTYPES = tuple(map(np.dtype, (np.float32, np.int64, np.bool_)))  # repr need not name them
 
 
 class Tensor(ops.Methods):
@@ -56,7 +57,9 @@ class Tensor(ops.Methods):
         try:
             if not (recorded and op.differentiable and tape.mode.recording):
                 y = op.forward(backend_of(self.data), *arrays, **params)
-                return tuple(map(Tensor, y)) if type(y) is tuple else Tensor(y)
+                if type(y) is tuple:
+                    return tuple(map(Tensor, cast("tuple[Array, ...]", y)))
+                return Tensor(y)
             y = op.saving_forward(backend_of(self.data), *arrays, **params)
         except Exception as error:
             _explain(error, op, arrays)
@@ -64,8 +67,9 @@ class Tensor(ops.Methods):
         saved = op.saved(arrays)
         ys = y if op.saves_y else None
         if type(y) is tuple:
-            node = Node(op, saved, ys, params, edges, tuple([a.shape for a in y]))
-            return tuple([Tensor(a, (node, i)) for i, a in enumerate(y[: op.visible])])
+            outputs = cast("tuple[Array, ...]", y)
+            node = Node(op, saved, ys, params, edges, tuple([a.shape for a in outputs]))
+            return tuple([Tensor(a, (node, i)) for i, a in enumerate(outputs[: op.visible])])
         return Tensor(y, (Node(op, saved, ys, params, edges, (y.shape,)), 0))
 
     # ---- what it is --------------------------------------------------------------------------
@@ -176,7 +180,7 @@ class Tensor(ops.Methods):
         return self.backend.to_host(self.data).tolist()
 
     def copy_(self, value: Any) -> Self:
-        """Write `value` (an array or Tensor of this shape) into this leaf; older graphs go stale."""
+        """Write `value` (array or Tensor of this shape) into this leaf; older graphs go stale."""
         source = value.data if isinstance(value, Tensor) else value
         source = source if is_array(source) else np.asarray(source)
         if not self.is_leaf:
@@ -260,12 +264,11 @@ class Tensor(ops.Methods):
 
     def __repr__(self) -> str:
         text = np.array2string(self.backend.to_host(self.data), separator=", ", prefix="tensor(")
-        notes = [] if self.dtype in (np.float32, np.int64, np.bool_) else [f"dtype={self.dtype}"]
+        notes = [] if self.dtype in _PLAIN_DTYPES else [f"dtype={self.dtype}"]
         notes += [] if self.device == "cpu" else [f"device={self.device!r}"]
         if self.edge is not None:
-            node = self.edge[0]
-            leaf = isinstance(node, Leaf) or node.op is None
-            notes.append("requires_grad=True" if leaf else f"op={node.op.name}")
+            op: Op | None = getattr(self.edge[0], "op", None)  # a leaf has none
+            notes.append("requires_grad=True" if op is None else f"op={op.name}")
         return f"tensor({', '.join([text, *notes])})"
 
     # ---- gradients ---------------------------------------------------------------------------
@@ -276,7 +279,7 @@ class Tensor(ops.Methods):
         retain_graph: bool | None = None,
         create_graph: bool = False,
     ) -> None:
-        """Add d(self)/d(leaf), times `gradient`, to `.grad` of every leaf this was computed from."""
+        """Add d(self)/d(leaf), times `gradient`, to the `.grad` of all leaves it came from."""
         if self.edge is None:
             raise RuntimeError(
                 "backward: this tensor does not depend on anything that requires grad "
@@ -324,7 +327,7 @@ def to_backend(array: Array, backend: Backend) -> Array:
 def _constant(x: Any) -> Any:
     """An argument of an op that is no tensor: an array as it is, a NumPy scalar as a number."""
     if isinstance(x, np.generic):
-        return x.item()
+        return cast("Any", x).item()
     if is_array(x):
         return x
     raise TypeError(
