@@ -7,7 +7,7 @@ WORKERS ?= 2
 DEMO := .venv/train.stamp
 DEV := .venv/dev.stamp
 REFERENCE := .venv-reference/dev,reference.stamp
-BENCH := .venv-bench/reference.stamp
+BENCH := .venv-bench/peers.stamp
 
 PYTEST := .venv/bin/python -m pytest -n $(WORKERS)
 
@@ -43,16 +43,26 @@ intense: $(DEV) ## the tests with many more examples, on both CPU backends
 	$(PYTEST)
 	$(PYTEST) --backend=strict
 
-bench: $(BENCH) ## measure against PyTorch, hand-written NumPy and bare BLAS
-	.venv-bench/bin/python benchmarks/run.py
+bench: $(BENCH) ## measure against other frameworks; ARGS="--rows W5 --quick" says what and how
+	.venv-bench/bin/python -m benchmarks.run $(ARGS)
 
 clean: ## remove the environments and every cache
 	rm -rf .venv .venv-reference .venv-bench .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+CHECK_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "minigrad needs Python 3.11 or newer, and $(PYTHON) is \"$$($(PYTHON) --version 2>&1 | head -n 1)\": name another one, as in make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+
 # A stamp is named after the extras that its environment holds: .venv/dev.stamp is `.[dev]`.
-$(DEMO) $(DEV) $(REFERENCE) $(BENCH): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "minigrad needs Python 3.11 or newer, and $(PYTHON) is \"$$($(PYTHON) --version 2>&1 | head -n 1)\": name another one, as in make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+$(DEMO) $(DEV) $(REFERENCE): pyproject.toml
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --editable '.[$(basename $(@F))]'
+	@touch $@
+
+# A peer that will not install is left out, and the report says so.
+$(BENCH): pyproject.toml benchmarks/peers.txt
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --editable .
+	@for peer in $$(cat benchmarks/peers.txt); do $(@D)/bin/python -m pip install --quiet "$$peer" || echo "not installed: $$peer" >&2; done
 	@touch $@

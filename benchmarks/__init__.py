@@ -1,0 +1,1 @@
+"""Ratios between minigrad and other frameworks, measured in turns in one run."""

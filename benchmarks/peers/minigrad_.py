@@ -1,0 +1,262 @@
+"""minigrad; `minigrad:loop` is a user's naive loop in ordinary ops, `minigrad:fuse` uses @fuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from benchmarks.peers import minigrad_cells
+from benchmarks.peers.equations import CELLS, state_parts
+from minigrad import nn
+from minigrad.nn import functional
+
+Arrays = dict[str, Any]
+Step = Callable[[], dict[str, Any]]
+Size = tuple[int, int, int, int]
+VERSION = f"minigrad {mg.__version__}"
+LAYERS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
+CELL_LAYERS = {"RNN": nn.RNNCell, "GRU": nn.GRUCell, "LSTM": nn.LSTMCell}
+
+
+def host(x: mg.Tensor) -> Any:
+    return x.detach().numpy()
+
+
+def leaf(x: Any) -> mg.Tensor:
+    return mg.tensor(x, requires_grad=True)
+
+
+def load(module: nn.Module, arrays: Arrays) -> dict[str, mg.Tensor]:
+    """Copy arrays into the parameters of the same names."""
+    parameters = dict(module.named_parameters())
+    for name, parameter in parameters.items():
+        parameter.copy_(arrays[name.removesuffix("_l0")].reshape(parameter.shape))
+    return parameters
+
+
+def clear(leaves: Iterable[mg.Tensor]) -> None:
+    for one in leaves:
+        one.grad = None
+
+
+# ---- layers ------------------------------------------------------------------------------------
+
+
+def layer(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _layer_training(LAYERS[kind](size[2], size[3]), arrays)
+
+
+def _layer_training(module: nn.Module, arrays: Arrays) -> Step:
+    leaves = {name.removesuffix("_l0"): p for name, p in load(module, arrays).items()}
+    leaves["x"] = x = leaf(arrays["x"])
+    r = mg.tensor(arrays["r"])
+
+    def run() -> dict[str, Any]:
+        clear(leaves.values())
+        y, _ = module(x)
+        loss = (y * r).sum()
+        loss.backward()
+        gradients = {name: one.grad.reshape(arrays[name].shape) for name, one in leaves.items()}
+        return {"loss": loss, **gradients}
+
+    return run
+
+
+def inference(arrays: Arrays, kind: str, size: Size) -> Step:
+    module = LAYERS[kind](size[2], size[3]).eval()
+    load(module, arrays)
+    x = mg.tensor(arrays["x"])
+
+    @mg.no_grad()
+    def run() -> dict[str, Any]:
+        return {"y": module(x)[0]}
+
+    return run
+
+
+def stream(arrays: Arrays, kind: str, size: Size) -> Step:
+    cell = CELL_LAYERS[kind](size[2], size[3]).eval()
+    load(cell, arrays)
+    x = mg.tensor(arrays["x"][0])
+    state: Any = None
+
+    @mg.no_grad()
+    def run() -> dict[str, Any]:
+        nonlocal state
+        state = cell(x, state)
+        return {"y": state[0] if kind == "LSTM" else state}
+
+    return run
+
+
+# ---- a user's cells ----------------------------------------------------------------------------
+
+
+def user_cell(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _layer_training(nn.Recurrent(minigrad_cells.CELLS[kind], size[2], size[3]), arrays)
+
+
+class Functions:
+    """What the equations of cells are written in."""
+
+    linear = staticmethod(functional.linear)
+    sigmoid = staticmethod(mg.sigmoid)
+    tanh = staticmethod(mg.tanh)
+
+    @staticmethod
+    def chunk(x: mg.Tensor, n: int) -> Any:
+        return x.chunk(n, dim=-1)
+
+    @staticmethod
+    def layer_norm(x: mg.Tensor, gain: mg.Tensor, shift: mg.Tensor | None = None) -> Any:
+        return functional.layer_norm(x, gain.shape, gain, shift)
+
+
+def user_cell_loop(arrays: Arrays, kind: str, size: Size) -> Step:
+    r = mg.tensor(arrays.pop("r"))
+    leaves = {name: leaf(value) for name, value in arrays.items()}
+    cell = CELLS[kind]
+
+    def run() -> dict[str, Any]:
+        clear(leaves.values())
+        state = (mg.zeros(size[1], size[3]),) * state_parts(kind)
+        ys: list[mg.Tensor] = []
+        for x in leaves["x"]:
+            state = cell(Functions, leaves, x, state)
+            ys.append(state[0])
+        loss = (mg.stack(ys) * r).sum()
+        loss.backward()
+        return {"loss": loss, **{name: one.grad for name, one in leaves.items()}}
+
+    return run
+
+
+# ---- training steps ----------------------------------------------------------------------------
+
+
+class CharLM(nn.Module):
+    """Embedding, two LSTM layers, and a linear head."""
+
+    def __init__(self, vocabulary: int, embedding: int, hidden: int) -> None:
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.lstm = nn.LSTM(embedding, hidden, num_layers=2)
+        self.head = nn.Linear(hidden, vocabulary)
+
+    def forward(self, text: mg.Tensor) -> mg.Tensor:
+        return self.head(self.lstm(self.embedding(text))[0])
+
+
+def char_lm(arrays: Arrays, vocabulary: int, embedding: int, hidden: int, **_shape: int) -> Step:
+    model = CharLM(vocabulary, embedding, hidden)
+    named: dict[str, mg.Tensor] = {}
+    for name, parameter in model.named_parameters():
+        short = name.removeprefix("lstm.").replace("embedding.weight", "embedding")
+        named[short.replace(".", "_")] = parameter
+    for name, parameter in named.items():
+        parameter.copy_(arrays[name])
+    text, target = mg.tensor(arrays["text"]), mg.tensor(arrays["target"])
+    optimizer = mg.optim.Adam(model.parameters(), lr=1e-3)
+
+    def run() -> dict[str, Any]:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(text).flatten(0, 1), target.flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return {"loss": loss, **{name: p.grad for name, p in named.items()}}
+
+    return run
+
+
+def mlp(arrays: Arrays, widths: tuple[int, int, int]) -> Step:
+    first, second = nn.Linear(*widths[:2]), nn.Linear(*widths[1:])
+    model = nn.Sequential(first, nn.ReLU(), second)
+    named = {"w1": first.weight, "b1": first.bias, "w2": second.weight, "b2": second.bias}
+    for name, parameter in named.items():
+        parameter.copy_(arrays[name])
+    x, target = mg.tensor(arrays["x"]), mg.tensor(arrays["target"])
+    optimizer = mg.optim.SGD(model.parameters(), lr=0.01)
+
+    def run() -> dict[str, Any]:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), target)
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss, **{name: p.grad for name, p in named.items()}}
+
+    return run
+
+
+# ---- operations --------------------------------------------------------------------------------
+
+
+def chain(arrays: Arrays, kind: str, ops: int, backward: bool) -> Step:
+    x = leaf(arrays["x"])
+
+    def affine() -> mg.Tensor:
+        y = x
+        for _ in range(ops // 2):
+            y = y * 1.0001 + 0.1
+        return y
+
+    def tanh() -> mg.Tensor:
+        y = x
+        for _ in range(ops):
+            y = mg.tanh(y)
+        return y
+
+    forward = tanh if kind == "tanh(x)" else affine
+
+    def run() -> dict[str, Any]:
+        clear([x])
+        y = forward()
+        if not backward:
+            return {"y": y}
+        y.sum().backward()
+        return {"y": y, "x": x.grad}
+
+    return run
+
+
+OPERATIONS: dict[str, Callable[..., mg.Tensor]] = {
+    "matmul": lambda x, y: x @ y,
+    "softmax cross-entropy": functional.cross_entropy,
+    "layer norm": lambda x, gain, shift: functional.layer_norm(x, gain.shape, gain, shift),
+    "embedding": lambda x, index: functional.embedding(index, x),
+    "sum": lambda x: x.sum(),
+    "sum over axis 0": lambda x: x.sum(0),
+    "max over axis 1": lambda x: x.amax(1),
+    "tanh(x)·y + z": lambda x, y, z: mg.tanh(x) * y + z,
+}
+
+
+def operation(arrays: Arrays, kind: str, **_shape: Any) -> Step:
+    return _operation(arrays, OPERATIONS[kind])
+
+
+@mg.fuse
+def tanh_times_plus(x: Any, y: Any, z: Any) -> Any:
+    return mg.tanh(x) * y + z
+
+
+def operation_fuse(arrays: Arrays, kind: str, **_shape: Any) -> Step:
+    if kind != "tanh(x)·y + z":
+        raise NotImplementedError
+    return _operation(arrays, tanh_times_plus)
+
+
+def _operation(arrays: Arrays, function: Callable[..., mg.Tensor]) -> Step:
+    gradient = mg.tensor(arrays.pop("r", np.float32(1)))
+    tensors = {name: mg.tensor(value) for name, value in arrays.items()}
+    leaves = {name: t.requires_grad_() for name, t in tensors.items() if t.dtype.kind == "f"}
+
+    def run() -> dict[str, Any]:
+        clear(leaves.values())
+        y = function(*tensors.values())
+        y.backward(gradient)
+        return {"result": y, **{name: one.grad for name, one in leaves.items()}}
+
+    return run
