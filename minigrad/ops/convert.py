@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, get_backend
+from minigrad.backend import Array, backend_of, get_backend, is_array
 from minigrad.op import Op, V
 
 _DTYPE_NAMES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
@@ -58,7 +58,7 @@ def cast(x: V, *, dtype: np.dtype[Any]) -> V:
 
 def transfer(x: V, *, to: str) -> V:
     """The values on another device; gradients come back to this one."""
-    return _transfer(x, to=to, source=x.device)
+    return _transfer(x, to=to, source=backend_of(x).device if is_array(x) else x.device)
 
 
 def to(x: V, target: Any) -> V:

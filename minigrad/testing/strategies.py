@@ -61,12 +61,12 @@ def _fill(
         return rng.random(shape) < 0.5
     lows, highs = np.array(domain, np.float64).T
     widths: Any = highs - lows
-    at = rng.random(n)
+    at: Any = rng.random(n)
     if distinct:  # one in the middle half of each of n cells
         at = (rng.permutation(n) + 0.25 + at / 2) / max(n, 1)
     at *= widths.sum()
-    ends = np.cumsum(widths)
-    which = np.minimum(np.searchsorted(ends, at, side="right"), len(domain) - 1)
+    ends: Any = np.cumsum(widths)
+    which: Any = np.minimum(np.searchsorted(ends, at, side="right"), len(domain) - 1)
     values: Any = at + (lows - ends + widths)[which]
     return (np.floor(values) if dtype.kind in "iu" else values).astype(dtype).reshape(shape)
 
