@@ -60,14 +60,14 @@ def _fill(
     if dtype.kind == "b":
         return rng.random(shape) < 0.5
     lows, highs = np.array(domain, np.float64).T
-    widths: Any = highs - lows
-    at: Any = rng.random(n)
+    widths = highs - lows
+    at = rng.random(n)
     if distinct:  # one in the middle half of each of n cells
         at = (rng.permutation(n) + 0.25 + at / 2) / max(n, 1)
-    at *= widths.sum()
-    ends: Any = np.cumsum(widths)
-    which: Any = np.minimum(np.searchsorted(ends, at, side="right"), len(domain) - 1)
-    values: Any = at + (lows - ends + widths)[which]
+    at = at * widths.sum()
+    ends = widths.cumsum()
+    which = np.digitize(at, ends[:-1])
+    values = at + (lows - ends + widths)[which]
     return (np.floor(values) if dtype.kind in "iu" else values).astype(dtype).reshape(shape)
 
 
