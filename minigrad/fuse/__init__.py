@@ -1,11 +1,11 @@
-"""`@fuse`: an elementwise function, traced once, differentiated by the ops' own rules, as one op."""
+"""`@fuse`: an elementwise function, traced once, differentiated by the ops' rules, as one op."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from minigrad.fuse.program import Program
 from minigrad.fuse.symbol import FuseError as FuseError
 from minigrad.fuse.symbol import Symbol, trace
 from minigrad.op import Op
-from minigrad.ops import Elementwise
+from minigrad.ops.elementwise import undo_broadcast
 
 _PRESENT = (True,)
 
@@ -28,7 +28,7 @@ class FusedOp(Op):
     outputs like the others, so that a second derivative flows through them too.
     """
 
-    fit = staticmethod(Elementwise.fit)
+    fit = staticmethod(undo_broadcast)
     joint = True
 
     def __init__(self, name: str, program: Program, inputs: Sequence[str], outputs: Sequence[str]):
@@ -74,7 +74,7 @@ class FusedOp(Op):
                 xs = _as_arrays(xp, xs)
                 break
         ys = run(*xs)
-        return ys if len(ys) > 1 or (saving and self.several) else ys[0]
+        return ys[0] if len(ys) == 1 and not (saving and self.several) else ys
 
     def saved(self, xs: Sequence[Array]) -> Sequence[Array | None] | None:
         return [x if k in self._reads else None for k, x in enumerate(xs)]
@@ -119,8 +119,8 @@ class _Pull:
             given += [xs[k] for k in derived.xs]
             given += [ys[k] for k in derived.ys]
             out: Any = self.op(*given)
-            out = out if isinstance(out, tuple) else (out,)
-            for k, gx in zip(derived.gives, out, strict=True):
+            gxs = cast("tuple[Any, ...]", out) if isinstance(out, tuple) else (out,)
+            for k, gx in zip(derived.gives, gxs, strict=True):
                 result[k] = gx
         return result
 
@@ -164,7 +164,7 @@ class Fused:
                 return self.function(*xs)
         op, single = self._traced
         ys: Any = op(*xs)
-        return ys[0] if single and isinstance(ys, tuple) else ys
+        return cast("tuple[Any]", ys)[0] if single and isinstance(ys, tuple) else ys
 
     def __repr__(self) -> str:
         return f"<fused {self.function.__name__}({', '.join(self.names)})>"

@@ -43,6 +43,11 @@ def needed(values: Sequence[Instruction | None], outputs: Iterable[Group]) -> se
     return seen
 
 
+# the constants c that change nothing, by the op's name: op(x, c) = x, and op(c, x) = x
+_NEUTRAL_RIGHT = {"mul": 1.0, "div": 1.0, "pow": 1.0, "add": 0.0, "sub": 0.0}
+_NEUTRAL_LEFT = {"mul": 1.0, "add": 0.0}
+
+
 class Tracer:
     """Collects values. Equal expressions become one; x·1, x+0 and arithmetic on constants go."""
 
@@ -80,33 +85,26 @@ class Tracer:
                 self._known[_key(*instruction)] = len(self.values) - 1
 
     def _simplified(self, op: Elementwise, args: tuple[Arg, ...]) -> Arg | None:
+        """What `op(*args)` is without a new instruction, or by a simpler one; else None."""
         if all(isinstance(a, float) for a in args):
             return float(op(*args))
-        a, b = (*args, None)[:2]
-        match op.name:
-            case "mul" if b == 1.0 and isinstance(b, float):
-                return a
-            case "mul" if a == 1.0 and isinstance(a, float):
-                return b
-            case "mul" if b == -1.0:
-                return self.emit(ops.neg, a)
-            case "add" | "sub" if b == 0.0 and isinstance(b, float):
-                return a
-            case "add" if a == 0.0 and isinstance(a, float):
-                return b
-            case "div" | "pow" if b == 1.0 and isinstance(b, float):
-                return a
-            case "pow" if b == 2.0 and isinstance(b, float):
-                return self.emit(ops.mul, a, a)
-            case "neg":
-                return self._operand_of("neg", a)
-            case "add":
-                negated = self._operand_of("neg", b)
-                return None if negated is None else self.emit(ops.sub, a, negated)
-            case _:
-                return None
+        if op.name == "neg":
+            return self._operand_of("neg", args[0])
+        return self._simplified_pair(op.name, *args) if len(args) == 2 else None
 
-    def _operand_of(self, name: str, arg: Arg | None) -> Arg | None:
+    def _simplified_pair(self, name: str, a: Arg, b: Arg) -> Arg | None:
+        if isinstance(b, float) and b == _NEUTRAL_RIGHT.get(name):
+            return a
+        if isinstance(a, float) and a == _NEUTRAL_LEFT.get(name):
+            return b
+        if name == "mul" and b == -1.0:
+            return self.emit(ops.neg, a)
+        if name == "pow" and isinstance(b, float) and b == 2.0:
+            return self.emit(ops.mul, a, a)
+        negated = self._operand_of("neg", b) if name == "add" else None
+        return None if negated is None else self.emit(ops.sub, a, negated)
+
+    def _operand_of(self, name: str, arg: Arg) -> Arg | None:
         """The operand, if `arg` is an application of the op called `name`."""
         instruction = self.values[arg] if isinstance(arg, int) else None
         return instruction[1][0] if instruction and instruction[0].name == name else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from minigrad import ops
 from minigrad.fuse.program import Arg, Group, Program, Tracer, pruned
@@ -19,6 +19,7 @@ class Symbol(Operators):
     """A value in a function being traced: ops on it are written down instead of computed."""
 
     __slots__ = ("_ref", "tracer")
+    clamp = ops.clamp
 
     def __init__(self, tracer: Tracer, ref: Arg | None) -> None:
         self.tracer = tracer
@@ -39,7 +40,7 @@ class Symbol(Operators):
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(ops, name, None)
-        if isinstance(method, Elementwise) or method is ops.clamp:
+        if isinstance(method, Elementwise):
             return method.__get__(self)
         raise FuseError(
             f".{name} does not exist in a fused function, which sees one element at a time and no "
@@ -117,7 +118,7 @@ def trace(function: Callable[..., Any], arguments: int) -> tuple[Program, bool]:
     xs = [Argument(tracer) for _ in range(arguments)]
     result = function(*xs)
     single = not isinstance(result, (tuple, list))
-    outputs = [result] if single else list(result)
+    outputs: list[Any] = [result] if single else list(cast("Sequence[Any]", result))
     for y in outputs:
         if not isinstance(y, Symbol) or isinstance(y.ref(), float):
             raise FuseError(

@@ -19,8 +19,8 @@ Rule = (
 )
 
 
-def _fit(g: Any, shape: tuple[int, ...]) -> Later:
-    """Undo broadcasting: the one place where a cotangent is summed back to its input's shape."""
+def undo_broadcast(g: Any, shape: tuple[int, ...]) -> Later:
+    """The one place where a cotangent is summed back to the shape of its broadcast input."""
     return Later(sum_to, g, shape=shape)
 
 
@@ -32,7 +32,7 @@ class Elementwise(Op):
     A `cheap` value is computed again in a fused backward pass rather than kept.
     """
 
-    fit = staticmethod(_fit)
+    fit = staticmethod(undo_broadcast)
 
     def __init__(
         self,
