@@ -98,7 +98,8 @@ def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Te
         length = ops.amax(ops.abs(x), dim, keepdim=True)
     elif p > 0:
         powers = ops.sum(ops.abs(x) ** p, dim, keepdim=True)
-        length = ops.where(powers > 0, powers, 1.0) ** (1 / p) * ops.where(powers > 0, 1.0, 0.0)
+        roots = ops.where(powers > 0, powers, 1.0) ** (1 / p)  # at 0 the root has no slope
+        length = ops.where(powers > 0, roots, 0.0)
     else:
         raise ValueError(f"normalize: p must be positive, got {p}")
     return x / ops.where(length > eps, length, eps)
@@ -106,4 +107,6 @@ def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Te
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """y = Σ x1·x2 / (max(‖x1‖, eps) · max(‖x2‖, eps)) along `dim`; the shapes broadcast."""
-    return ops.sum(normalize(x1, 2.0, dim, eps) * normalize(x2, 2.0, dim, eps), dim)
+    shape = np.broadcast_shapes(x1.shape, x2.shape)
+    y1, y2 = (normalize(x.expand(shape), 2.0, dim, eps) for x in (x1, x2))
+    return ops.sum(y1 * y2, dim)
