@@ -1,0 +1,205 @@
+"""The adding problem: which recurrent cells remember two numbers, and where their gradients go.
+
+A sequence holds T random numbers in 0…1, two of which are marked; the network reads it and says the
+sum of the two. Who always says 1 has a mean squared error of 1/6. The gradient of an RNN shrinks at
+every step on its way back, so the RNN learns nothing better; LSTM and GRU were made against this.
+
+Source: Hochreiter, Schmidhuber, Long short-term memory, Neural Computation 9(8), 1997, section 5.4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _options import device, not_negative, positive
+from _progress import progress
+
+import minigrad as mg
+from minigrad import nn, optim
+from minigrad.nn import functional as F
+
+CELLS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+BASELINE = 1 / 6  # the variance of the sum of two numbers from U(0, 1)
+SOLVED = BASELINE / 10
+BATCH = 64
+PICTURE = "adding_problem.png"
+COLOURS = ("0.2", "tab:orange", "tab:blue")
+
+
+def draw_batch(rng: np.random.Generator, steps: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random sequences of (number, mark), float32 (steps, rows, 2), and their sums (rows,).
+
+    One mark lies in the first half and one in the second.
+    """
+    numbers = rng.random((steps, rows), dtype=np.float32)
+    marks = np.zeros_like(numbers)
+    each = np.arange(rows)
+    for half in (0, steps // 2), (steps // 2, steps):
+        marks[rng.integers(*half, rows), each] = 1
+    return np.stack([numbers, marks], axis=-1), (numbers * marks).sum(0)
+
+
+class Adder(nn.Module):
+    """A recurrent layer that reads (steps, rows, 2), and a linear one that says the sum."""
+
+    def __init__(self, layer: Any, hidden: int) -> None:
+        self.recurrent = layer(2, hidden)
+        self.head = nn.Linear(hidden, 1)
+
+    def forward(self, x: mg.Tensor) -> mg.Tensor:
+        y, _ = self.recurrent(x)
+        return self.head(y[-1]).squeeze(1)
+
+    def gradient_flow(self, x: mg.Tensor, sums: mg.Tensor) -> np.ndarray:
+        """‖dL/dh_t‖ for each step t, averaged over the rows; L is the error at the end.
+
+        The layer takes one step at a time, which leaves each h_t in hand as a Tensor, and
+        `mg.autograd.grad` gives gradients of Tensors as of weights.
+        """
+        hidden, state = [], None
+        for t in range(len(x)):
+            _, state = self.recurrent(x[t : t + 1], state)
+            hidden.append(state[0] if isinstance(state, tuple) else state)  # an LSTM's is (h, c)
+        loss = F.mse_loss(self.head(hidden[-1][0]).squeeze(1), sums, reduction="sum")
+        gradients = mg.autograd.grad(loss, hidden)
+        # float64: the square of what an RNN leaves is too small for float32
+        return np.array(
+            [np.linalg.norm(g[0].numpy().astype(np.float64), axis=-1).mean() for g in gradients]
+        )
+
+
+def train(model: Adder, name: str, args: argparse.Namespace) -> list[float]:
+    """Trains on fresh batches; returns the mean squared error of each."""
+    rng = np.random.default_rng(args.seed)
+    optimiser = optim.Adam(model.named_parameters(), lr=0.01)
+    errors: list[float] = []
+    bar = progress(args.steps, unit="step")
+    for _ in range(args.steps):
+        x, sums = (mg.tensor(a, device=args.device) for a in draw_batch(rng, args.length, BATCH))
+        loss = F.mse_loss(model(x), sums)
+
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        errors.append(loss.item())
+        bar.set_postfix_str(f"{name}: error {np.mean(errors[-50:]):.4f}", refresh=False)
+        bar.update(1)
+    bar.close()
+    return errors
+
+
+def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Trains one cell; returns its curve, its gradients before and after, its error and time."""
+    mg.manual_seed(args.seed)
+    model = Adder(CELLS[name], args.hidden).to(args.device)
+    fresh = draw_batch(np.random.default_rng(args.seed + 1), args.length, 1000)
+    x, sums = (mg.tensor(a, device=args.device) for a in fresh)
+    before = model.gradient_flow(x, sums)
+    start = time.perf_counter()
+    errors = train(model, name, args)
+    seconds = time.perf_counter() - start
+    with mg.no_grad():
+        error = F.mse_loss(model(x), sums).item()
+    after = model.gradient_flow(x, sums)
+    return {"curve": errors, "flow": (before, after), "error": error, "seconds": seconds}
+
+
+def report(results: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
+    print(f"the sum of two marked numbers among {args.length}; who says 1 has error {BASELINE:.4f}")
+    print("      error on 1000    time    ‖dL/dh‖ at the first step, relative to the last")
+    print("      new sequences            before training       after")
+    for name, r in results.items():
+        before, after = (flow[0] / flow[-1] for flow in r["flow"])
+        print(f"{name:5} {r['error']:10.5f}    {r['seconds']:6.1f} s {before:14.1e} {after:14.1e}")
+    met = all((r["error"] < SOLVED) == (name != "RNN") for name, r in results.items())
+    print(f"target (LSTM and GRU below {SOLVED:.4f}, RNN not): {'met' if met else 'missed'}")
+
+
+def draw_picture(path: Path, results: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
+    """Writes the picture; raises ImportError without matplotlib."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"The adding problem over {args.length} steps, {args.hidden} hidden units")
+    left, right = figure.subplots(1, 2)
+    for (name, r), colour in zip(results.items(), COLOURS, strict=True):
+        curve, width = r["curve"], max(1, args.steps // 60)
+        smooth = np.convolve(curve, np.ones(width) / width, mode="valid")
+        left.semilogy(np.arange(width, len(curve) + 1), smooth, color=colour, label=name)
+        for flow, style, when in zip(r["flow"], ("--", "-"), ("before", "after"), strict=True):
+            t = np.arange(1, args.length + 1)
+            right.semilogy(t, flow, style, color=colour, label=f"{name}, {when} training")
+    left.axhline(BASELINE, color="0.5", linewidth=1, linestyle=":", label="who always says 1")
+    left.set(
+        title="Learning",
+        xlabel="training step",
+        ylabel=f"mean squared error (mean over {width} steps)",
+    )
+    right.set(
+        title="Gradients, on their way back from the error at the end",
+        xlabel="step t of the sequence",
+        ylabel="‖dL/dh_t‖ (mean over 1000 sequences)",
+    )
+    for axes in left, right:
+        axes.grid(color="0.9")
+        axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("adding_problem.py", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--length", type=at_least_two, default=100, metavar="T", help="of sequences (%(default)s)")
+    add("--hidden", type=positive, default=32, metavar="N", help="size of the state (%(default)s)")
+    add("--steps", type=positive, default=1500, metavar="N", help="batches (%(default)s)")
+    add("--seed", type=not_negative, default=0, metavar="N", help="of everything (%(default)s)")
+    add("--device", type=device, default="cpu", help="cpu or cuda (%(default)s)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs/adding_problem"),
+        help="for the picture (%(default)s)",
+    )
+    return parser.parse_args(argv)
+
+
+def at_least_two(text: str) -> int:
+    if int(text) < 2:
+        raise argparse.ArgumentTypeError(f"expected 2 or more, for two marks, got {text}")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Studies the three cells, prints what came of it, and writes the picture."""
+    results = {name: study(name, args) for name in CELLS}
+    report(results, args)
+    try:
+        draw_picture(args.out / PICTURE, results, args)
+        print(f"picture: {args.out / PICTURE}")
+    except ImportError:
+        print("no picture: matplotlib is missing (pip install 'minigrad[train]')")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0, or 2 for what cannot be used."""
+    args = parse(argv)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        run(args)
+    except OSError as error:
+        print(f"adding_problem: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
