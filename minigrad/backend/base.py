@@ -100,20 +100,30 @@ class Backend:
         lead = (slice(None),) * (dim % x.ndim)
         return [x[(*lead, slice(k * size, (k + 1) * size))] for k in range(n)]
 
-    def empty_chunks(self, n: int, dim: int, like: tuple[Array, ...]) -> Array:
-        """A buffer for n chunks along `dim`, each of the shape to which `like` broadcasts."""
-        shape = like[0].shape
-        if any(x.shape != shape for x in like[1:]):
-            shape = np.broadcast_shapes(*[x.shape for x in like])
-        shape = list(shape)
-        shape[dim] *= n
-        return self.empty(shape, like[0].dtype)
+    def common_shape(self, *xs: Array) -> tuple[int, ...]:
+        """The shape to which the arrays broadcast."""
+        return np.broadcast_shapes(*[x.shape for x in xs])
 
-    def join_chunks(self, lanes: tuple[Array | float, ...], dim: int) -> Array:
-        """Chunks along `dim` as one array; a number stands for a chunk filled with it."""
-        arrays: list[Array] = [x for x in lanes if not isinstance(x, float)]
-        shape = np.broadcast_shapes(*[x.shape for x in arrays])
-        like = arrays[0]
+    def check_chunk(self, x: Array, dim: int, shape: tuple[int, ...], name: str) -> None:
+        """Raise where a chunk along `dim` would broadcast there: its place would be ambiguous."""
+        if (dim >= 0 and x.ndim != len(shape)) or x.shape[dim] != shape[dim]:
+            raise ValueError(
+                f"{name}: its chunks of shape {x.shape} along dim {dim} do not fit the other "
+                f"arguments, which broadcast to {shape}: the axes must be as many, and the extents "
+                "along dim equal; reshape it first"
+            )
+
+    def empty_chunks(self, n: int, dim: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A buffer for n chunks of `shape` along `dim`."""
+        joined = list(shape)
+        joined[dim] *= n
+        return self.empty(joined, dtype)
+
+    def join_chunks(
+        self, lanes: tuple[Array | float, ...], dim: int, shape: tuple[int, ...]
+    ) -> Array:
+        """Chunks of `shape` along `dim` as one array; a number fills its chunk."""
+        like: Array = next(x for x in lanes if not isinstance(x, float))
         full = [
             self.full(shape, x, like.dtype) if isinstance(x, float) else self.broadcast_to(x, shape)
             for x in lanes

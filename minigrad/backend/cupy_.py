@@ -140,7 +140,10 @@ class CupyBackend(Backend):
             lanes = [
                 a for x, group in zip(xs, kernel.inputs, strict=True) for a in self._take(x, group)
             ]
-            shape = np.broadcast_shapes(*[a.shape for a in lanes])
+            shape = self.common_shape(*lanes)
+            for x, group in zip(xs, kernel.inputs, strict=True):
+                if group.dim is not None:
+                    self.check_chunk(self._take(x, group)[0], group.dim, shape, group.names[0])
             ys = [
                 self.empty(_joined(shape, group), dtype)
                 for group, dtype in zip(kernel.outputs, text.dtypes, strict=True)

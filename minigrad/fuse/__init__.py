@@ -193,8 +193,9 @@ def fuse(function: Callable[..., Any]) -> Fused:
     The function is written in ordinary ops and operators, and is traced once, on its first call,
     whatever shapes come later. Its backward code is derived from the ops' rules and simplified;
     `.source` prints it. Arguments may broadcast, and `x.chunk(n)` takes an argument apart into
-    equal chunks (the gates of one matrix product). Raises FuseError where the function is not
-    straight-line and elementwise: `if`, shapes, indices, captured tensors.
+    equal chunks (the gates of one matrix product). Every result has the shape to which all the
+    arguments broadcast. Raises FuseError where the function is not straight-line and elementwise:
+    `if`, shapes, indices, captured tensors.
 
     >>> import minigrad as mg
     >>> @mg.fuse

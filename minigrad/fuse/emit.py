@@ -13,7 +13,8 @@ from minigrad.ops import Elementwise
 
 # names that the kernel texts use themselves, or that C, CUDA or CuPy's kernels reserve
 _RESERVED = """
-constants dtype general xp i n in out T auto bool case char const default delete do double enum
+alike constants dtype general shape xp i n in out T
+auto bool case char const default delete do double enum
 extern float goto inline int long new operator register short signed sizeof static struct switch
 template this typedef union unsigned void volatile threadIdx blockIdx blockDim gridDim INFINITY NAN
 """
@@ -88,6 +89,14 @@ def refs(args: Sequence[Arg]) -> list[Ref]:
     return [a for a in args if isinstance(a, int)]
 
 
+def take_apart(group: Group, name: str) -> list[str]:
+    """The statement that names the chunks of an array, if it is taken in chunks."""
+    if group.dim is None:
+        return []
+    lanes = _lanes(group, name).names
+    return [f"{', '.join(lanes)}, = xp.chunks({name}, {len(lanes)}, {group.dim})"]
+
+
 class _Texts:
     """What both texts of a program need: the names of its lanes, and how its values are used."""
 
@@ -98,13 +107,16 @@ class _Texts:
         self.names: dict[Ref, str] = {}
         for group, name in zip(program.inputs, self.inputs, strict=True):
             self.names.update(zip(refs(group.refs), _lanes(group, name).names, strict=True))
+        self.lanes = list(self.names.values())
         self.kept = {ref for group in program.outputs for ref in refs(group.refs)}
         self.last_use: dict[Ref, Ref] = {}
-        self.depends: list[frozenset[Ref]] = []  # equal sets of input lanes have equal shapes
+        # the arguments that each value depends on: where they are equal, the shapes are
+        argument = {ref: k for k, group in enumerate(program.inputs) for ref in group.refs}
+        self.depends: list[frozenset[int]] = []
         for ref, instruction in enumerate(program.values):
             args = refs(instruction[1]) if instruction else []
-            of = [self.depends[a] for a in args]
-            self.depends.append(frozenset[Ref]().union(*of) if instruction else frozenset({ref}))
+            of = frozenset[int]().union(*(self.depends[a] for a in args))
+            self.depends.append(of if instruction else frozenset({argument[ref]}))
             self.last_use.update(dict.fromkeys(args, ref))
 
     def python(self, name: str) -> str:
@@ -112,23 +124,39 @@ class _Texts:
         operands they need no more; where dtypes or 0-d arrays forbid that, `general` runs."""
         uses = sorted({i[0].ufunc for i in self.program.values if i is not None})
         parameters = ", ".join(self.inputs)
-        same = [f"{x}.dtype is dtype" for x in self.inputs[1:]]
-        same += [f"{x}.ndim" for x in self.inputs]
-        reusing = _Body(self, reuse=True)
+        dtypes = [f"{x}.dtype is dtype" for x in self.inputs[1:]]
+        ranks = " and ".join(f"{x}.ndim" for x in self.inputs)
+        fast = " and ".join(["dtype.kind == 'f'", "shape", *dtypes, f"(alike or ({ranks}))"])
         lines = [
             f"def {name}(xp):",
             *(f"    {use} = xp.{use}" for use in uses),
             "    constants = {}",
             f"    def {name}({parameters}):",
-            f"        dtype = {self.inputs[0]}.dtype",
-            f"        if not (dtype.kind == 'f' and {' and '.join(same)}):",
-            f"            return general({parameters})",
-            *(f"        {line}" for line in reusing.lines),
-            f"    def general({parameters}):",
+            *(f"        {line}" for line in self._opening()),
+            f"        if not ({fast}):",
+            f"            return general(alike, shape, {', '.join(self.lanes)})",
+            *(f"        {line}" for line in _Body(self, reuse=True).lines),
+            f"    def general(alike, shape, {', '.join(self.lanes)}):",
             *(f"        {line}" for line in _Body(self, reuse=False).lines),
             f"    return {name}",
         ]
         return "\n".join(lines) + "\n"
+
+    def _opening(self) -> list[str]:
+        """Take chunked arguments apart, and find the shape to which all arguments broadcast."""
+        groups = list(zip(self.program.inputs, self.inputs, strict=True))
+        lines = [line for group, name in groups for line in take_apart(group, name)]
+        first, *others = [_lanes(group, name).names[0] for group, name in groups]
+        alike = " and ".join(f"{x}.shape == shape" for x in others) or "True"
+        chunked = [(_lanes(g, n).names[0], g.dim, n) for g, n in groups if g.dim is not None]
+        checks = "".join(f"; xp.check_chunk({x}, {d}, shape, {n!r})" for x, d, n in chunked)
+        return [
+            *lines,
+            f"dtype = {self.inputs[0]}.dtype",
+            f"shape = {first}.shape",
+            f"alike = {alike}",
+            f"if not alike: shape = xp.common_shape({', '.join([first, *others])}){checks}",
+        ]
 
     def c(self) -> str:
         """Statements that compute one element, in the number type T."""
@@ -162,8 +190,6 @@ class _Body:
         self.homes: dict[Ref, str] = {}  # the chunk of an output into which a value is written
         self.buffers: dict[str, str] = {}  # what holds these chunks
         program = texts.program
-        for group, name in zip(program.inputs, texts.inputs, strict=True):
-            self._take_apart(group, name)
         if reuse:
             self._name_constants()
             for group, name in zip(program.outputs, texts.outputs, strict=True):
@@ -171,13 +197,18 @@ class _Body:
         for ref, instruction in enumerate(program.values):
             if instruction is not None:
                 self.lines.append(self._statement(ref, *instruction))
-        results = map(self._result, program.outputs, texts.outputs)
+        results = list(map(self._result, program.outputs, texts.outputs))
+        spread = list(map(self._spread, program.outputs, results))
+        if spread != results:
+            self.lines.append(f"if not alike: return ({', '.join(spread)},)")
         self.lines.append(f"return ({', '.join(results)},)")
 
-    def _take_apart(self, group: Group, name: str) -> None:
-        if group.dim is not None:
-            lanes = ", ".join(_lanes(group, name).names)
-            self.lines.append(f"{lanes}, = xp.chunks({name}, {len(group.refs)}, {group.dim})")
+    def _spread(self, group: Group, result: str) -> str:
+        """A result in the shape of all arguments: a smaller cotangent would count many times."""
+        texts = self.texts
+        if group.dim is not None or len(texts.depends[refs(group.refs)[0]]) == len(texts.inputs):
+            return result
+        return f"xp.broadcast_to({result}, shape)"
 
     def _name_constants(self) -> None:
         """Constants become 0-d arrays, made once a dtype: NumPy converts numbers at each call."""
@@ -196,10 +227,9 @@ class _Body:
         if group.dim is None or repr(group.refs) in self.buffers:
             return
         self.buffers[repr(group.refs)] = name
-        of = [self.texts.depends[ref] for ref in refs(group.refs)]
-        like = ", ".join(self.names[ref] for ref in sorted(frozenset[Ref]().union(*of)))
-        self.lines.append(f"{name} = xp.empty_chunks({len(group.refs)}, {group.dim}, ({like},))")
-        self._take_apart(group, name)
+        n = len(group.refs)
+        self.lines.append(f"{name} = xp.empty_chunks({n}, {group.dim}, shape, dtype)")
+        self.lines += take_apart(group, name)
         for ref, lane in zip(group.refs, _lanes(group, name).names, strict=True):
             if isinstance(ref, int) and self.texts.program.values[ref] is not None:
                 self.homes.setdefault(ref, lane)
@@ -235,7 +265,7 @@ class _Body:
             return self._name(group.refs[0])
         if not self.reuse:
             lanes = ", ".join(map(self._name, group.refs))
-            return f"xp.join_chunks(({lanes},), {group.dim})"
+            return f"xp.join_chunks(({lanes},), {group.dim}, shape)"
         if self.buffers[repr(group.refs)] == name:  # what was not written in place is copied
             for ref, lane in zip(group.refs, _lanes(group, name).names, strict=True):
                 if self._name(ref) != lane:

@@ -31,7 +31,8 @@ def gates(xp):
     def run(z, c, mask):
         z_0, z_1 = xp.chunks(z, 2, 0)
         t = xp.tanh(z_0) * c
-        y = xp.join_chunks((t, xp.where(mask, z_1 + 0.5, -xp.multiply(c, c)), 0.0), 0)
+        u = xp.where(mask, z_1 + 0.5, -xp.multiply(c, c))
+        y = xp.join_chunks((t, u, 0.0), 0, xp.common_shape(z_0, c, mask))
         return y, xp.erf(z_1) + c * xp.isinf(c), (z_0 > c) & mask
     return run
 """,
@@ -133,7 +134,7 @@ SINGLE, DOUBLE, MIXED = (np.float32,) * 2, (np.float64,) * 2, (np.float32, np.fl
         ((6, 4), (3, 4), (3, 4), SINGLE),
         ((6, 4), (3, 4), (3, 4), DOUBLE),
         ((6, 4), (3, 1), (4,), MIXED),
-        ((2, 4), (5, 4), (1, 1), SINGLE),
+        ((10, 1), (5, 4), (1, 1), SINGLE),
         ((6,), (3,), (), DOUBLE),
         ((0, 4), (0, 4), (4,), SINGLE),
         ((6, 0), (3, 1), (), DOUBLE),
