@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -234,10 +234,10 @@ def _entries(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, (Tensor, Module)):
         yield name, value
     elif isinstance(value, Mapping):
-        for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]  # any mapping
+        for key, inner in cast("Mapping[Any, Any]", value).items():
             yield from _entries(f"{name}.{key}", inner)
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        for i, inner in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # any sequence
+        for i, inner in enumerate(cast("Sequence[Any]", value)):
             yield from _entries(f"{name}.{i}", inner)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -32,8 +32,8 @@ def unstacked(state: State) -> list[State]:
     """A state of tensors (n, …) as n states."""
     if not isinstance(state, tuple):
         return list(state.unbind(0))
-    parts: Any = state
-    return list(zip(*map(unstacked, parts), strict=True))
+    parts = map(unstacked, cast("tuple[State, ...]", state))
+    return list(zip(*parts, strict=True))
 
 
 def stacked(states: Sequence[State]) -> State:
@@ -47,8 +47,7 @@ def leaves(state: State) -> list[Tensor]:
     """The tensors of a state, in order."""
     if not isinstance(state, tuple):
         return [state]
-    parts: Any = state
-    return [leaf for part in parts for leaf in leaves(part)]
+    return [leaf for part in cast("tuple[State, ...]", state) for leaf in leaves(part)]
 
 
 class Cell(Module):
@@ -98,7 +97,7 @@ class Cell(Module):
 
     def output(self, state: State) -> Tensor:
         """What the layer gives out at this step: (output_size, B)."""
-        return state[0] if isinstance(state, tuple) else state
+        return cast("tuple[Tensor, ...]", state)[0] if isinstance(state, tuple) else state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """The state before the first step: zeros (hidden_size, B) for each name."""
