@@ -1,4 +1,4 @@
-"""One row per recurrent cell: how to make it, and its equations in plain NumPy, one row at a time."""
+"""One row per recurrent cell: how to make it, and its equations in plain NumPy, row by row."""
 
 from __future__ import annotations
 

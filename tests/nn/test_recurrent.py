@@ -174,9 +174,11 @@ def test_unbatched_is_a_batch_of_one(row: Row) -> None:
     x = mg.randn(5, 3)
     y, last = layer(x)
     wide_y, wide_last = layer(x.unsqueeze(0))
-    assert y.shape == (5, 8) and (y == wide_y[0]).all()
+    assert y.shape == (5, 8)
+    assert (y == wide_y[0]).all()
     for part, wide in zip(parts_of(last), parts_of(wide_last), strict=True):
-        assert part.shape == (4, 4) and (part == wide[:, 0]).all()
+        assert part.shape == (4, 4)
+        assert (part == wide[:, 0]).all()
     again, _ = layer(x, last)
     assert again.shape == (5, 8)
 
@@ -204,7 +206,8 @@ def test_cell_alone_is_one_step_of_the_layer(row: Row) -> None:
     for a, b in zip(parts_of(cell(x)), parts_of(last), strict=True):
         assert mg.allclose(a, b[0], rtol=1e-6, atol=1e-7)
     for a, b in zip(parts_of(cell(x[0])), parts_of(last), strict=True):
-        assert a.shape == (4,) and mg.allclose(a, b[0, 0], rtol=1e-6, atol=1e-7)
+        assert a.shape == (4,)
+        assert mg.allclose(a, b[0, 0], rtol=1e-6, atol=1e-7)
 
 
 def nodes_behind(tensor: mg.Tensor) -> int:
