@@ -49,17 +49,18 @@ def slope(f: Callable[[float], float], size: float) -> Slope:
     return best
 
 
-def one_sided(f: Callable[[float], float], size: float, sign: int) -> Slope:
-    """The slope of f at 0 from the right (sign = 1) or from the left (sign = -1)."""
-    step = sign * SIDE_STEP
+def is_kink(f: Callable[[float], float], size: float, says: float) -> bool:
+    """Whether f has no slope at 0, and `says` is between those from the left and from the right."""
+    left, right = _one_sided(f, -SIDE_STEP), _one_sided(f, SIDE_STEP)
+    if not (math.isfinite(left) and math.isfinite(right)):
+        return True
+    gap = abs(right - left)
+    smooth = gap <= 1e-6 * (abs(left) + abs(right)) + 16 * ROUNDING * size / SIDE_STEP
+    return not smooth and min(left, right) - gap / 20 <= says <= max(left, right) + gap / 20
+
+
+def _one_sided(f: Callable[[float], float], step: float) -> float:
+    """The slope of f from 0 towards `step`, the term in `step` removed."""
     at_0 = f(0.0)
     coarse, fine = (f(step) - at_0) / step, 2 * (f(step / 2) - at_0) / step
-    value = 2 * fine - coarse
-    return Slope(value, abs(value - fine) + 4 * ROUNDING * size / SIDE_STEP)
-
-
-def has_kink(f: Callable[[float], float], size: float) -> bool:
-    """Whether the slopes of f at 0 from the left and from the right differ, or one has no value."""
-    left, right = one_sided(f, size, -1), one_sided(f, size, 1)
-    scale = 1e-6 * (abs(left.value) + abs(right.value))
-    return not abs(right.value - left.value) <= 10 * (left.error + right.error) + scale
+    return 2 * fine - coarse

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad import autograd, creation
 from minigrad.tensor import Tensor
-from minigrad.testing.difference import Slope, has_kink, slope
+from minigrad.testing.difference import is_kink, slope
 from minigrad.testing.point import Direction, Function, Point, inner, is_active
 
 ORDINALS = ("gradient", "second derivative", "third derivative")
@@ -86,19 +86,18 @@ def _check(point: Point, names: Sequence[str], what: str) -> None:
             "gradcheck: the function gave two values for the same inputs; seed its random numbers "
             "inside it"
         )
-    measured, agrees = _compare(point, direction)
-    if agrees:
+    if _agrees(point, direction):
         _check_recorded(point, direction, what)
         return
-    wrong, kinks = _search(point, names)
+    found = [_judge(point, v, f"{names[i]}, element {at}") for i, at, v in _elements(point)]
+    wrong = [words for words, is_wrong in found if words and is_wrong]
+    kinks = [words for words, is_wrong in found if words and not is_wrong]
+    if not wrong and not kinks:
+        words, is_wrong = _judge(point, direction, "a random direction")
+        (wrong if is_wrong else kinks).append(words)
     if wrong:
-        raise GradientError(f"wrong {what}: " + "; ".join(wrong))
-    if kinks or has_kink(f, point.size):
-        raise KinkError("not smooth near x: kink at " + ("; ".join(kinks) or "a direction"))
-    raise GradientError(
-        f"wrong {what} along a direction: it says {point.predicted(direction)[0]:.10g}, "
-        f"differences {measured} (precision lost inside the function would look like this)"
-    )
+        raise GradientError(f"wrong {what} at {_joined(wrong)}")
+    raise KinkError(f"not smooth near x: kink at {_joined(kinks)}")
 
 
 def _check_recorded(point: Point, direction: Direction, what: str) -> None:
@@ -110,28 +109,22 @@ def _check_recorded(point: Point, direction: Direction, what: str) -> None:
         raise GradientError(f"wrong {what}: {plain:.10g}, but {again:.10g} with create_graph=True")
 
 
-def _compare(point: Point, direction: Direction) -> tuple[Slope, bool]:
-    """The slope along a direction, and whether it is sharp and the gradient agrees with it."""
+def _agrees(point: Point, direction: Direction) -> bool:
+    """Whether the slope along a direction is sharp, and the gradient agrees with it."""
     says, terms = point.predicted(direction)
     measured = slope(point.along(direction), point.size)
     sharp = measured.error <= 1e-5 * (point.size + terms)
-    return measured, sharp and abs(says - measured.value) <= 10 * measured.error + 1e-9 * terms
+    return sharp and abs(says - measured.value) <= 10 * measured.error + 1e-9 * terms
 
 
-def _search(point: Point, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The elements whose gradients are wrong, and those at a kink, in words; the first few."""
-    wrong: list[str] = []
-    kinks: list[str] = []
-    for i, element, direction in _elements(point):
-        measured, agrees = _compare(point, direction)
-        if not agrees:
-            where = f"{names[i]}, element {element}"
-            if has_kink(point.along(direction), point.size):
-                kinks.append(where)
-            else:
-                says = point.predicted(direction)[0]
-                wrong.append(f"{where}: it says {says:.10g}, differences {measured}")
-    return _first(wrong), _first(kinks)
+def _judge(point: Point, direction: Direction, where: str) -> tuple[str, bool]:
+    """What is the matter along a direction, in words, if anything; and whether it is no kink."""
+    if _agrees(point, direction):
+        return "", False
+    f, (says, _) = point.along(direction), point.predicted(direction)
+    if is_kink(f, point.size, says):
+        return where, False
+    return f"{where}: it says {says:.10g}, differences {slope(f, point.size)}", True
 
 
 def _elements(point: Point) -> Iterator[tuple[int, tuple[int, ...], Direction]]:
@@ -143,5 +136,6 @@ def _elements(point: Point) -> Iterator[tuple[int, tuple[int, ...], Direction]]:
             yield i, element, {i: creation.tensor(one, device=x.device)}
 
 
-def _first(lines: list[str], few: int = 4) -> list[str]:
-    return lines if len(lines) <= few else [*lines[:few], f"and {len(lines) - few} more"]
+def _joined(lines: list[str], few: int = 4) -> str:
+    more = [f"and {len(lines) - few} more"] if len(lines) > few else []
+    return "; ".join(lines[:few] + more)

@@ -59,13 +59,13 @@ def _fill(
     n = int(np.prod(shape))
     if dtype.kind == "b":
         return rng.random(shape) < 0.5
-    lows, highs = np.array(domain, np.float64).T
-    widths = highs - lows
+    lows = np.array([low for low, _ in domain], np.float64)
+    widths = np.array([high for _, high in domain], np.float64) - lows
     at = rng.random(n)
     if distinct:  # one in the middle half of each of n cells
         at = (rng.permutation(n) + 0.25 + at / 2) / max(n, 1)
-    at = at * widths.sum()
-    ends = widths.cumsum()
+    at = at * np.sum(widths)
+    ends = np.cumsum(widths)
     which = np.digitize(at, ends[:-1])
     values = at + (lows - ends + widths)[which]
     return (np.floor(values) if dtype.kind in "iu" else values).astype(dtype).reshape(shape)
