@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +15,9 @@ from minigrad import nn
 from tests.reference.case import MINIGRAD, Case, assert_agree, run
 from tests.reference.cases import FAMILIES
 from tests.reference.recurrent_cases import KINDS, layer_case
-from tests.reference.with_torch import TORCH, run_torch
 
+torch = pytest.importorskip("torch")
+with_torch = pytest.importorskip("tests.reference.with_torch")
 CASES = [case for cases in FAMILIES.values() for case in cases]
 pytestmark = [
     pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning"),  # of kl_div
@@ -31,7 +31,7 @@ def name_of(value: Any) -> str | None:
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_case(case: Case, seed: int) -> None:
-    theirs = run_torch(case, seed)
+    theirs = with_torch.run_torch(case, seed)
     assert_agree(case, run(case, MINIGRAD, theirs), theirs, case.rtol)
 
 
@@ -60,14 +60,14 @@ def recurrent_cases(draw: st.DrawFn) -> Case:
 
 @given(case=recurrent_cases(), seed=st.integers(0, 99))
 def test_recurrent_layer_of_any_size(case: Case, seed: int) -> None:
-    theirs = run_torch(case, seed)
+    theirs = with_torch.run_torch(case, seed)
     assert_agree(case, run(case, MINIGRAD, theirs), theirs, case.rtol)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.module is not None], ids=name_of)
 def test_state_has_the_same_names_and_shapes(case: Case) -> None:
     assert case.module is not None
-    ours, theirs = case.module(MINIGRAD), case.module(TORCH)
+    ours, theirs = case.module(MINIGRAD), case.module(with_torch.TORCH)
     expected = {name: tuple(x.shape) for name, x in theirs.state_dict().items()}
     assert {name: x.shape for name, x in ours.state_dict().items()} == expected
     assert list(ours.state_dict()) == list(expected)
