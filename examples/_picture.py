@@ -1,0 +1,88 @@
+"""Two pictures of a training: its loss beside the n-gram models, and how far gradients reach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.nn import functional as F
+
+
+def gradient_flow(model: nn.Module, ids: mg.Tensor, targets: mg.Tensor) -> list[float]:
+    """‖dL/dh_t‖ for every step t of a chunk but its last, where L is the loss at the last step.
+
+    Stepping through the chunk one character at a time keeps each state h_t in hand as a Tensor, and
+    `mg.autograd.grad` answers for them as for anything else. h_t is the top layer's hidden state;
+    every row of the batch has its own L, and the norms are averaged over the rows.
+
+    Args:
+        ids: characters, int64 (time, rows).
+        targets: the character behind the last one, int64 (rows,).
+    """
+    model.eval()
+    hidden, state = [], None
+    for t in range(ids.shape[0]):
+        logits, state = model(ids[t : t + 1], state)
+        hidden.append(state[0] if isinstance(state, tuple) else state)  # an LSTM's is (h, c)
+    loss = F.cross_entropy(logits[0], targets, reduction="sum")
+    gradients = mg.autograd.grad(loss, hidden[:-1])
+    model.train()
+    return [float(np.linalg.norm(g[-1].numpy(), axis=-1).mean()) for g in gradients]
+
+
+def draw(path: Path, history: dict[str, Any], references: dict[str, float], title: str) -> None:
+    """Writes the picture; raises ImportError without matplotlib.
+
+    Args:
+        history: "train", bits per character of each step; "valid", pairs (step, bits);
+            "flow", what `gradient_flow` gave, by the label of its curve.
+        references: bits per character of other models, by name, drawn as horizontal lines.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    draw_loss(left, history, references)
+    draw_flow(right, history["flow"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+
+
+def draw_loss(axes: Any, history: dict[str, Any], references: dict[str, float]) -> None:
+    train, (steps, valid) = history["train"], zip(*history["valid"], strict=True)
+    axes.plot(range(1, len(train) + 1), train, color="tab:blue", linewidth=0.6, label="training")
+    axes.plot(steps, valid, "o-", color="tab:orange", label=f"validation, {valid[-1]:.2f} at last")
+    for name, bits in references.items():
+        axes.axhline(bits, color="0.6", linewidth=0.8, linestyle="--")
+        # The name stands on the side of its line that has more room.
+        nearest = min(references.values(), key=lambda b: abs(b - bits) if b != bits else np.inf)
+        axes.annotate(
+            f"{name} {bits:.2f}",
+            (1.01, bits),
+            xycoords=("axes fraction", "data"),
+            va="bottom" if nearest < bits else "top",
+            color="0.35",
+            annotation_clip=False,
+        )
+    axes.set(xlabel="step", ylabel="bits per character", title="Loss, and what counting achieves")
+    axes.set_xlim(0, len(train))
+    axes.legend()
+
+
+def draw_flow(axes: Any, flow: dict[str, list[float]]) -> None:
+    for (label, norms), colour in zip(flow.items(), ("0.6", "tab:green"), strict=False):
+        axes.semilogy(range(-len(norms), 0), norms, color=colour, label=label)
+    axes.set(
+        xlabel="step t, counted from the predicted character",
+        ylabel=r"$\|\partial L\,/\,\partial h_t\|$  (nats per unit of h, mean over rows)",
+        title="How far back the loss of one character reaches",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
