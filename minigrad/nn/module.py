@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -83,14 +83,18 @@ class Module:
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all within it, with dotted names, each once."""
-        return self._named_modules(prefix, set())
+        seen: set[int] = set()
+        for path, module in self._paths(prefix):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
 
-    def _named_modules(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
-        if id(self) not in seen:
-            seen.add(id(self))
+    def _paths(self, prefix: str, above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
+        """Every path to a module within; a shared one has several, a reference upwards none."""
+        if not any(self is module for module in above):
             yield prefix, self
             for name, child in self.named_children():
-                yield from child._named_modules(_join(prefix, name), seen)
+                yield from child._paths(_join(prefix, name), (*above, self))
 
     def modules(self) -> Iterator[Module]:
         """This module and all within it."""
@@ -123,13 +127,16 @@ class Module:
     # ---- state -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers by dotted name, off the tape, sharing memory."""
+        """All parameters and buffers by dotted name, off the tape, sharing memory.
+
+        What is shared comes under each of its names, as in PyTorch.
+        """
         return {name: value.detach() for name, value in self._targets().items()}
 
     def _targets(self) -> dict[str, Tensor]:
         return {
             _join(path, name): value
-            for path, module in self.named_modules()
+            for path, module in self._paths("")
             for name, value in module.entries()
             if isinstance(value, (Parameter, Buffer))
         }
@@ -187,9 +194,16 @@ class Module:
         return self
 
     def to(self, target: Any) -> Self:
-        """Move parameters and buffers to a device or a floating dtype, in place; returns itself."""
-        for value in self._targets().values():
-            value.become(value.detach().to(target).data)
+        """Move parameters and buffers to a device or a floating dtype, in place; returns itself.
+
+        Buffers of integers keep their dtype. Raises TypeError for a dtype that is not floating.
+        """
+        moved = [(value, value.detach().to(target)) for value in self._targets().values()]
+        if any(value.dtype.kind == "f" != new.dtype.kind for value, new in moved):
+            raise TypeError(f"to: expected a device or a floating dtype, got {target}")
+        for value, new in moved:
+            if value.dtype.kind == new.dtype.kind:
+                value.become(new.data)
         return self
 
     def cuda(self) -> Self:
@@ -233,12 +247,16 @@ class Module:
 def _entries(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, (Tensor, Module)):
         yield name, value
-    elif isinstance(value, Mapping):
-        for key, inner in cast("Mapping[Any, Any]", value).items():
-            yield from _entries(f"{name}.{key}", inner)
+        return
+    if isinstance(value, Mapping):
+        items: Iterable[tuple[Any, Any]] = cast("Mapping[Any, Any]", value).items()
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        for i, inner in enumerate(cast("Sequence[Any]", value)):
-            yield from _entries(f"{name}.{i}", inner)
+        items = enumerate(cast("Sequence[Any]", value))
+    else:
+        return
+    for key, inner in items:
+        if not isinstance(inner, (str, bytes, int, float)):  # a vocabulary takes no time
+            yield from _entries(f"{name}.{key}", inner)
 
 
 def _array(value: Any) -> Any:
