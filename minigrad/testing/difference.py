@@ -38,7 +38,8 @@ def slope(f: Callable[[float], float], size: float) -> Slope:
         for k, coarse in enumerate(above):
             fine, power = row[k], 4.0 ** (k + 1)
             value = (power * fine - coarse) / (power - 1)
-            error = max(abs(value - fine), abs(value - coarse)) + ROUNDING * size / step
+            error = max(abs(value - fine), abs(value - coarse))
+            error += ROUNDING * (size / step + abs(value))
             if error < best.error:
                 best = Slope(value, error)
             row.append(value)
@@ -49,18 +50,23 @@ def slope(f: Callable[[float], float], size: float) -> Slope:
     return best
 
 
-def is_kink(f: Callable[[float], float], size: float, says: float) -> bool:
-    """Whether f has no slope at 0, and `says` is between those from the left and from the right."""
-    left, right = _one_sided(f, -SIDE_STEP), _one_sided(f, SIDE_STEP)
-    if not (math.isfinite(left) and math.isfinite(right)):
-        return True
-    gap = abs(right - left)
-    smooth = gap <= 1e-6 * (abs(left) + abs(right)) + 16 * ROUNDING * size / SIDE_STEP
-    return not smooth and min(left, right) - gap / 20 <= says <= max(left, right) + gap / 20
-
-
-def _one_sided(f: Callable[[float], float], step: float) -> float:
-    """The slope of f from 0 towards `step`, the term in `step` removed."""
+def reach(f: Callable[[float], float]) -> float:
+    """How steep f is over the longest step: what a slope of about 0 is small against."""
     at_0 = f(0.0)
-    coarse, fine = (f(step) - at_0) / step, 2 * (f(step / 2) - at_0) / step
-    return 2 * fine - coarse
+    return (abs(f(FIRST_STEP) - at_0) + abs(f(-FIRST_STEP) - at_0)) / FIRST_STEP
+
+
+def is_kink(f: Callable[[float], float], size: float, says: float) -> bool:
+    """Whether f has no slope at 0: none to one side, or two, with `says` between them."""
+    steep = reach(f)
+    sides: list[float] = []
+    for step in (-SIDE_STEP, SIDE_STEP):
+        at_0 = f(0.0)
+        coarse, fine = (f(step) - at_0) / step, 2 * (f(step / 2) - at_0) / step
+        if not abs(fine - coarse) <= 0.01 * (abs(fine) + steep) + ROUNDING * size / SIDE_STEP:
+            return True
+        sides.append(2 * fine - coarse)
+    low, high = min(sides), max(sides)
+    slack = (high - low) / 20
+    smooth = high - low <= 1e-6 * (abs(low) + abs(high)) + 16 * ROUNDING * size / SIDE_STEP
+    return not smooth and low - slack <= says <= high + slack

@@ -107,5 +107,7 @@ class Point:
 
     def predicted(self, direction: Direction) -> tuple[float, float]:
         """The slope along a direction that the gradient says, and the size of its terms."""
-        pairs = [(self.gradients[i], v) for i, v in direction.items()]
+        pairs = [  # where v is 0, not even an infinite gradient counts
+            (self.gradients[i].masked_fill(v == 0.0, 0.0), v) for i, v in direction.items()
+        ]
         return inner(pairs), inner((g.abs(), v.abs()) for g, v in pairs)
