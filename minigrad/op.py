@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any, Self, TypeVar, overload
 
-from minigrad.backend import Array, backend_of
+from minigrad.backend import Array, array_types, backend_of
 from minigrad.tape import Later
 
 # An array, a Tensor or a symbol: what goes into an op says what comes out.
@@ -38,6 +38,7 @@ class Op:
     joint = False  # whether `pull` gives all cotangents at once, instead of one rule an input
     view = False  # whether the output may lie in the memory of the first input
     fit: Callable[[Any, tuple[int, ...]], Any] | None = None  # undoes broadcasting, if it may occur
+    inline: Callable[..., Any] | None = None  # the function that a fused op was traced from
     # carries a waiting contribution to the input, so that it can go on waiting there
     through: Callable[[Later, dict[str, Any]], Later | None] | None = None
 
@@ -64,13 +65,11 @@ class Op:
     @overload
     def __call__(self, x: V, /, *xs: Any, **params: Any) -> V: ...
     def __call__(self, x: Any, /, *xs: Any, **params: Any) -> Any:
-        run = getattr(x, "__run_op__", None)
-        if run is not None:
-            return run(self, (x, *xs), params)
-        for other in xs:
-            run = getattr(other, "__run_op__", None)
-            if run is not None:
-                return run(self, (x, *xs), params)
+        for other in (x, *xs):
+            if type(other) not in array_types:  # asked first: a failing getattr is dearer
+                run = getattr(other, "__run_op__", None)
+                if run is not None:
+                    return run(self, (x, *xs), params)
         return self.forward(backend_of(x, *xs), x, *xs, **params)
 
     @overload

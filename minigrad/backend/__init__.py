@@ -12,7 +12,8 @@ from minigrad.backend.numpy_ import NumpyBackend
 
 _numpy = NumpyBackend()
 _by_device: dict[str, Backend] = {"cpu": _numpy}
-_by_type: dict[type, Backend] = dict.fromkeys(_numpy.array_types, _numpy)
+# the backend of each type of array, of those backends that are in use
+array_types: dict[type, Backend] = dict.fromkeys(_numpy.array_types, _numpy)
 
 # device name -> (module, class, what to install): imported on first use
 _LAZY = {
@@ -38,14 +39,14 @@ def get_backend(device: str) -> Backend:
                 "write: pip install 'minigrad[cuda12]' (or cuda13, to match the driver)"
             ) from error
         _by_device[key] = backend
-        _by_type.update(dict.fromkeys(backend.array_types, backend))
+        array_types.update(dict.fromkeys(backend.array_types, backend))
     return _by_device[key]
 
 
 def backend_of(*xs: object) -> Backend:
     """Give the backend of the first array among `xs`; Python numbers belong to NumPy's."""
     for x in xs:
-        backend = _by_type.get(type(x))
+        backend = array_types.get(type(x))
         if backend is not None:
             return backend
     return _numpy
@@ -53,4 +54,4 @@ def backend_of(*xs: object) -> Backend:
 
 def is_array(x: object) -> bool:
     """Whether `x` is an array of a backend that is in use."""
-    return type(x) in _by_type
+    return type(x) in array_types

@@ -14,11 +14,13 @@ from minigrad.fuse.derive import Pullback, pull_back, with_hidden_outputs
 from minigrad.fuse.emit import kernel
 from minigrad.fuse.program import Program
 from minigrad.fuse.symbol import FuseError as FuseError
-from minigrad.fuse.symbol import Symbol, trace
+from minigrad.fuse.symbol import trace
 from minigrad.op import Op
 from minigrad.ops.elementwise import undo_broadcast
 
 _PRESENT = (True,)
+_NUMBERS = frozenset((int, float, bool))
+Run = Callable[..., tuple[Array, ...]]
 
 
 class FusedOp(Op):
@@ -32,25 +34,24 @@ class FusedOp(Op):
     joint = True
 
     def __init__(self, name: str, program: Program, inputs: Sequence[str], outputs: Sequence[str]):
-        super().__init__(name, self._run)
+        super().__init__(name, self._plain)
         self.differentiable = True
-        self.saving_forward = functools.partial(self._run, saving=True)
+        self.saving_forward = self._saving
         self.program = program
         self.inputs = inputs
         self.outputs = outputs
         self.visible = len(program.outputs)
         self.saves_y = True
-        self._compiled: dict[tuple[Backend, bool], Callable[..., tuple[Array, ...]]] = {}
+        self._plain_runs: dict[Backend, Run] = {}
+        self._saving_runs: dict[Backend, Run] = {}
         self._pullbacks: dict[tuple[tuple[bool, ...], tuple[bool, ...]], _Pull] = {}
-
-    @property
-    def several(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  # known only once derived
-        return len(self.full.outputs) > 1
 
     @functools.cached_property
     def full(self) -> Program:
         """The program with its hidden outputs."""
-        return with_hidden_outputs(self.program)
+        full = with_hidden_outputs(self.program)
+        self.several = len(full.outputs) > 1  # known only now; nothing is recorded before
+        return full
 
     @functools.cached_property
     def _reads(self) -> tuple[int, ...]:
@@ -65,16 +66,19 @@ class FusedOp(Op):
         names = [*self.outputs, *(f"saved{k}" for k in hidden)]
         return kernel(program, self.name, self.inputs, names)
 
-    def _run(self, xp: Backend, *xs: Array, saving: bool = False) -> Any:
-        run = self._compiled.get((xp, saving))
+    def _plain(self, xp: Backend, *xs: Array) -> Any:
+        run = self._plain_runs.get(xp)
         if run is None:
-            run = self._compiled[xp, saving] = xp.compile(self.kernel(saving))
-        for x in xs:
-            if type(x) in (int, float, bool):
-                xs = _as_arrays(xp, xs)
-                break
-        ys = run(*xs)
-        return ys[0] if len(ys) == 1 and not (saving and self.several) else ys
+            run = self._plain_runs[xp] = xp.compile(self.kernel())
+        ys = run(*_arrays(xp, xs))
+        return ys[0] if len(ys) == 1 else ys
+
+    def _saving(self, xp: Backend, *xs: Array) -> Any:
+        run = self._saving_runs.get(xp)
+        if run is None:
+            run = self._saving_runs[xp] = xp.compile(self.kernel(saving=True))
+        ys = run(*_arrays(xp, xs))
+        return ys if self.several else ys[0]
 
     def saved(self, xs: Sequence[Array]) -> Sequence[Array | None] | None:
         return [x if k in self._reads else None for k, x in enumerate(xs)]
@@ -125,9 +129,13 @@ class _Pull:
         return result
 
 
-def _as_arrays(xp: Backend, xs: Sequence[Any]) -> tuple[Array, ...]:
-    dtype = np.result_type(*[getattr(x, "dtype", x) for x in xs])  # a mask does not make 0.5 True
-    return tuple(x if hasattr(x, "dtype") else xp.asarray(x, dtype) for x in xs)
+def _arrays(xp: Backend, xs: tuple[Any, ...]) -> tuple[Array, ...]:
+    """The arguments with numbers made 0-d arrays."""
+    for x in xs:
+        if type(x) in _NUMBERS:
+            dtype = np.result_type(*[getattr(x, "dtype", x) for x in xs])  # a mask keeps 0.5 a half
+            return tuple([xp.asarray(x, dtype) if type(x) in _NUMBERS else x for x in xs])
+    return xs
 
 
 class Fused:
@@ -149,7 +157,9 @@ class Fused:
     def _traced(self) -> tuple[FusedOp, bool]:
         program, single = trace(self.function, len(self.names))
         outputs = ["y"] if single else [f"y{k}" for k in range(len(program.outputs))]
-        return FusedOp(self.function.__name__, program, self.names, outputs), single
+        op = FusedOp(self.function.__name__, program, self.names, outputs)
+        op.inline = self.function
+        return op, single
 
     @property
     def op(self) -> FusedOp:
@@ -159,9 +169,6 @@ class Fused:
     def __call__(self, *xs: Any) -> Any:
         if len(xs) != len(self.names):
             raise TypeError(f"{self.function.__name__} takes {self.names}, got {len(xs)} arguments")
-        for x in xs:
-            if isinstance(x, Symbol):  # within another fused function: part of it
-                return self.function(*xs)
         op, single = self._traced
         ys: Any = op(*xs)
         return cast("tuple[Any]", ys)[0] if single and isinstance(ys, tuple) else ys

@@ -31,6 +31,8 @@ class Symbol(Operators):
         return self._ref
 
     def __run_op__(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
+        if op.inline is not None:  # a fused function within another is part of it
+            return op.inline(*xs)
         if not isinstance(op, Elementwise) or params:
             raise FuseError(
                 f"{op.name} is not elementwise, so it cannot be fused: compute it outside and "
