@@ -1,4 +1,4 @@
-"""Cells as a user writes them for one step, batch first, over any peer's functions.
+"""Cells as a user writes them, batch first, over any peer's functions.
 
 `F` offers linear(x, weight, bias=None), sigmoid, tanh, chunk(x, n) along the last axis, and
 layer_norm(x, gain, shift=None); `w` holds the weights by name.
@@ -52,9 +52,34 @@ def layer_norm_lstm(F: Any, w: Any, x: Any, state: State) -> State:
     return h, c
 
 
+# ---- the known cells, for peers that have no layers --------------------------------------------
+# p is the input's product for this step: x W_ihᵀ + b_ih
+
+
+def rnn(F: Any, w: Any, p: Any, state: State) -> State:
+    return (F.tanh(p + F.linear(state[0], w["weight_hh"], w["bias_hh"])),)
+
+
+def lstm(F: Any, w: Any, p: Any, state: State) -> State:
+    h, c = state
+    i, f, g, o = F.chunk(p + F.linear(h, w["weight_hh"], w["bias_hh"]), 4)
+    c = F.sigmoid(f) * c + F.sigmoid(i) * F.tanh(g)
+    return F.sigmoid(o) * F.tanh(c), c
+
+
+def gru(F: Any, w: Any, p: Any, state: State) -> State:
+    (h,) = state
+    p_r, p_z, p_n = F.chunk(p, 3)
+    q_r, q_z, q_n = F.chunk(F.linear(h, w["weight_hh"], w["bias_hh"]), 3)
+    z = F.sigmoid(p_z + q_z)
+    n = F.tanh(p_n + F.sigmoid(p_r + q_r) * q_n)
+    return ((1 - z) * n + z * h,)
+
+
+LAYERS = {"RNN": rnn, "GRU": gru, "LSTM": lstm}
 CELLS = {"peephole": peephole, "CIFG": cifg, "MGU": mgu, "layer-norm LSTM": layer_norm_lstm}
 
 
 def state_parts(kind: str) -> int:
     """How many arrays (B, H) the state of a cell has."""
-    return 1 if kind == "MGU" else 2
+    return 1 if kind in ("RNN", "GRU", "MGU") else 2
