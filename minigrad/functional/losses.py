@@ -11,7 +11,7 @@ from minigrad import ops
 from minigrad.fuse import Fused, fuse
 from minigrad.tensor import Tensor
 
-LOWEST_LOG = math.exp(-100)  # probabilities below it count as it, so that a loss stays finite
+LEAST = math.exp(-100)  # of smaller probabilities the logarithm is -100: a loss stays finite
 
 
 def reduced(name: str, loss: Tensor, reduction: str) -> Tensor:
@@ -112,12 +112,13 @@ def huber_loss(
 # ---- binary classification -------------------------------------------------------------------
 
 
+def _log(p: Any) -> Any:
+    return ops.where(p > LEAST, ops.log(ops.where(p > LEAST, p, 1.0)), -100.0)
+
+
 @fuse
 def _binary(p: Any, t: Any) -> Any:
-    q = 1.0 - p
-    yes = ops.log(ops.where(p > LOWEST_LOG, p, LOWEST_LOG))
-    no = ops.log(ops.where(q > LOWEST_LOG, q, LOWEST_LOG))
-    return -(t * yes + (1.0 - t) * no)
+    return -(t * _log(p) + (1.0 - t) * _log(1.0 - p))
 
 
 def binary_cross_entropy(

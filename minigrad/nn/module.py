@@ -202,7 +202,7 @@ class Module:
         if any(value.dtype.kind == "f" != new.dtype.kind for value, new in moved):
             raise TypeError(f"to: expected a device or a floating dtype, got {target}")
         for value, new in moved:
-            if value.dtype.kind == new.dtype.kind:
+            if value.dtype.kind == new.dtype.kind and new.data is not value.data:
                 value.become(new.data)
         return self
 

@@ -216,6 +216,16 @@ class Recurrent(Module):
                 return value
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a cell's parameter by its name in the layer (`weight_hh_l0`), to tie weights, say."""
+        for layer, cells in enumerate(self.__dict__.get("_cells", ())):
+            for cell, direction in zip(cells, ("", "_reverse"), strict=False):
+                own = name.removesuffix(f"_l{layer}{direction}")
+                if own != name and own in vars(cell):
+                    setattr(cell, own, value)
+                    return
+        super().__setattr__(name, value)
+
     @property
     def cells(self) -> Sequence[Sequence[Cell]]:
         """The cells by layer and direction."""

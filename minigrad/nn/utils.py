@@ -11,7 +11,7 @@ import numpy as np
 
 from minigrad import ops
 from minigrad.autograd import no_grad
-from minigrad.creation import tensor
+from minigrad.creation import tensor, zeros_like
 from minigrad.tensor import Tensor
 
 Parameters = Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]]
@@ -58,10 +58,11 @@ def clip_grad_norm_(
     parameters: tensors, or pairs of name and tensor (`model.named_parameters()`), so that messages
     can name them. Each `.grad` is bound to a new tensor; none is written into.
 
-    Where n is not finite, scaling could only spread NaN. The gradients are then dropped (`.grad` is
-    None), so that the optimiser's step changes nothing, with a RuntimeWarning that names where they
-    are not finite; n is returned as it is. With error_if_nonfinite nothing is changed and a
-    RuntimeError says the same. `nonfinite_gradients` gives the names at any time.
+    Where n is not finite, scaling could only spread NaN (as it does in PyTorch). All gradients are
+    then set to 0, so that the optimiser's step can break nothing (momentum and weight decay go on),
+    with a RuntimeWarning that names where they are not finite; n is returned as it is. With
+    error_if_nonfinite nothing is changed and a RuntimeError says the same. `nonfinite_gradients`
+    gives the names at any time.
 
     >>> import minigrad as mg
     >>> p = mg.nn.Parameter(mg.zeros(2))
@@ -86,10 +87,10 @@ def clip_grad_norm_(
         message = _complaint(total, nonfinite_gradients(named))
         if error_if_nonfinite:
             raise RuntimeError(message)
-        warnings.warn(f"{message}; the gradients are dropped", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{message}; all are set to 0", RuntimeWarning, stacklevel=3)
     for _, p, g in found:
         if not math.isfinite(total):
-            p.grad = None
+            p.grad = zeros_like(g)
         elif scale < 1:
             p.grad = g * scale
     return tensor(total, dtype=gradients[0].dtype, device=gradients[0].device)
@@ -100,9 +101,10 @@ def _norm(gradients: Sequence[Tensor], p: float) -> float:
     if p == math.inf:
         largest = [ops.amax(ops.abs(g)) for g in gradients if g.numel()]
         return float(ops.amax(ops.stack(largest))) if largest else 0.0
-    total = _powers(gradients, p)
-    if not 1e-30 < total < math.inf:
-        total = _powers([g.double() for g in gradients], p)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is found then is reported
+        total = _powers(gradients, p)
+        if not 1e-30 < total < math.inf:
+            total = _powers([g.double() for g in gradients], p)
     return total ** (1 / p)
 
 
