@@ -17,10 +17,17 @@ WRITER = {"written by": "char_lm.py"}  # in the metadata: the mark of our own fi
 def save_checkpoint(path: Path, tree: dict[str, Any]) -> None:
     """Writes a tree of Tensors and plain values whole, or not at all: then the old file stays."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         mg.save(path, tree, WRITER)
     except OSError as error:
         raise InputError(str(error)) from None
+
+
+def make_folder(path: Path) -> None:
+    """Makes the folder unless it is there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {path}: {error.strerror}") from None
 
 
 def load_checkpoint(path: Path, device: str) -> dict[str, Any]:

@@ -20,13 +20,13 @@ class Recipe:
     embedding: int = 64
     hidden: int = 256
     layers: int = 1
-    dropout: float = 0.1
+    dropout: float = 0.2
     seq_len: int = 64
-    batch: int = 32
+    batch: int = 16
     lr: float = 4e-3
     clip: float = 1.0
     seed: int = 1
-    steps: int = 900
+    steps: int = 1800
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

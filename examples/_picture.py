@@ -51,23 +51,30 @@ def draw(path: Path, history: dict[str, Any], references: dict[str, float], titl
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     draw_loss(left, history, references)
     draw_flow(right, history["flow"])
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 
 
 def draw_loss(axes: Any, history: dict[str, Any], references: dict[str, float]) -> None:
     train, (steps, valid) = history["train"], zip(*history["valid"], strict=True)
-    axes.plot(range(1, len(train) + 1), train, color="tab:blue", linewidth=0.6, label="training")
+    axes.plot(
+        range(1, len(train) + 1),
+        train,
+        color="tab:blue",
+        linewidth=0.6,
+        alpha=0.8,
+        label="training",
+    )
     axes.plot(steps, valid, "o-", color="tab:orange", label=f"validation, {valid[-1]:.2f} at last")
     for name, bits in references.items():
         axes.axhline(bits, color="0.6", linewidth=0.8, linestyle="--")
-        # The name stands on the side of its line that has more room.
-        nearest = min(references.values(), key=lambda b: abs(b - bits) if b != bits else np.inf)
+        others = [b for b in references.values() if b != bits]
+        nearest = min(others, key=lambda b: abs(b - bits), default=np.inf)
+        crowded = abs(nearest - bits) < 0.3  # then the names keep away from each other
         axes.annotate(
             f"{name} {bits:.2f}",
             (1.01, bits),
             xycoords=("axes fraction", "data"),
-            va="bottom" if nearest < bits else "top",
+            va="center" if not crowded else "bottom" if nearest < bits else "top",
             color="0.35",
             annotation_clip=False,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import _one_thread  # noqa: F401 -- first: NumPy looks at the number of threads 
 
 # isort: split
 import numpy as np
-from _checkpoint import blaming, load_checkpoint, save_checkpoint
+from _checkpoint import blaming, load_checkpoint, make_folder, save_checkpoint
 from _interrupt import ctrl_c_asks
 from _ngram import ngram_entropies
 from _options import Recipe, agreed, parse
@@ -196,15 +197,18 @@ def fit(training: Training, path: Path, stop_after: int | None) -> bool:
     recipe, note = training.recipe, ""
     size, end = recipe.batch * recipe.seq_len, min(recipe.steps, stop_after or recipe.steps)
     bar = progress(end * size, initial=training.step * size, unit="char")
-    with ctrl_c_asks() as asked:
+    with ctrl_c_asks() as asked, closing(bar):
         while training.step < end and not asked:
             bits = training.learn()
+            if not math.isfinite(bits):
+                raise InputError(
+                    f"the loss is {bits} at step {training.step}: lower --lr or --clip"
+                )
             if training.step % max(1, recipe.steps // 10) == 0 or training.step == end:
                 note = f", validation {training.validate():.3f}"
                 training.save(path)
             bar.set_postfix_str(f"{bits:.3f} bits/char{note}", refresh=False)
             bar.update(size)
-        bar.close()
         training.save(path)
     return bool(asked)
 
@@ -212,6 +216,7 @@ def fit(training: Training, path: Path, stop_after: int | None) -> bool:
 def train(args: argparse.Namespace) -> int:
     """The job without --sample: trains, shows what came of it, and returns the exit code."""
     training = begin(args)
+    make_folder(args.out)
     recipe, path = training.recipe, args.out / CHECKPOINT
     weights = sum(p.numel() for p in training.model.parameters())
     print(f"text: {training.corpus.name}, {len(training.corpus.train):,} characters to learn from")
@@ -267,4 +272,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # the text may hold more than the terminal can show
     sys.exit(main())

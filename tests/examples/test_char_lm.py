@@ -107,6 +107,14 @@ def test_ctrl_c_saves_first(words: Path, tmp_path: Path) -> None:
     assert saved(tmp_path)[1]["step"] % 500 > 0, "saved at the interrupt, not only at the tenth"
 
 
+def test_a_loss_that_is_no_number_is_told(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(char_lm.Training, "learn", lambda _: float("nan"))
+    assert run("--text", words, *TINY, "--out", tmp_path) == 2
+    assert_one_line(capsys, "the loss is nan at step 0: lower --lr or --clip")
+
+
 # ---- samples -------------------------------------------------------------------------------------
 
 
@@ -183,6 +191,11 @@ def test_a_checkpoint_with_weights_of_other_sizes(words: Path, tmp_path: Path, c
     for extra in [], ["--sample", "cat"]:
         assert run("--resume", path, *extra) == 2
         assert_one_line(capsys, "is damaged, or does not fit")
+
+
+def test_a_folder_that_cannot_be_made(words: Path, capsys: Any) -> None:
+    assert run("--text", words, *TINY, "--out", words) == 2
+    assert_one_line(capsys, "cannot make the folder")
 
 
 def assert_one_line(capsys: Any, expected: str) -> None:
