@@ -18,6 +18,10 @@ class _GradMode(contextlib.ContextDecorator):
         self.mode = mode
         self.outer: list[bool] = []
 
+    def _recreate_cm(self) -> _GradMode:
+        """One per call of a decorated function: calls in several threads end in any order."""
+        return _GradMode(self.mode)
+
     def __enter__(self) -> None:
         self.outer.append(tape.mode.recording)
         tape.mode.recording = self.mode
