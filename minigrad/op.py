@@ -83,6 +83,9 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
+    def __deepcopy__(self, _memo: Any) -> Self:
+        return self  # like a function: a model that holds one can be copied
+
     def saved(self, xs: Sequence[Array]) -> Sequence[Array | None] | None:
         """The inputs that some rule needs, None in the place of the others, or None for none."""
         keep = self.saves_xs

@@ -33,7 +33,14 @@ class FusedOp(Op):
     fit = staticmethod(undo_broadcast)
     joint = True
 
-    def __init__(self, name: str, program: Program, inputs: Sequence[str], outputs: Sequence[str]):
+    def __init__(
+        self,
+        name: str,
+        program: Program,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        own_results: bool = False,
+    ) -> None:
         super().__init__(name, self._plain)
         self.differentiable = True
         self.saving_forward = self._saving
@@ -42,6 +49,11 @@ class FusedOp(Op):
         self.outputs = outputs
         self.visible = len(program.outputs)
         self.saves_y = True
+        # results that are arguments as they came: a user's must not change when those are written
+        lanes = {ref for group in program.inputs for ref in group.refs}
+        self._copies = [
+            k for k, y in enumerate(program.outputs) if own_results and lanes.intersection(y.refs)
+        ]
         self._plain_runs: dict[Backend, Run] = {}
         self._saving_runs: dict[Backend, Run] = {}
         self._pullbacks: dict[tuple[tuple[bool, ...], tuple[bool, ...]], _Pull] = {}
@@ -70,15 +82,20 @@ class FusedOp(Op):
         run = self._plain_runs.get(xp)
         if run is None:
             run = self._plain_runs[xp] = xp.compile(self.kernel())
-        ys = run(*_arrays(xp, xs))
+        ys = self._own(run(*_arrays(xp, xs)))
         return ys[0] if len(ys) == 1 else ys
 
     def _saving(self, xp: Backend, *xs: Array) -> Any:
         run = self._saving_runs.get(xp)
         if run is None:
             run = self._saving_runs[xp] = xp.compile(self.kernel(saving=True))
-        ys = run(*_arrays(xp, xs))
+        ys = self._own(run(*_arrays(xp, xs)))
         return ys if self.several else ys[0]
+
+    def _own(self, ys: tuple[Array, ...]) -> tuple[Array, ...]:
+        if not self._copies:
+            return ys
+        return tuple([y.copy() if k in self._copies else y for k, y in enumerate(ys)])
 
     def saved(self, xs: Sequence[Array]) -> Sequence[Array | None] | None:
         return [x if k in self._reads else None for k, x in enumerate(xs)]
@@ -157,7 +174,7 @@ class Fused:
     def _traced(self) -> tuple[FusedOp, bool]:
         program, single = trace(self.function, len(self.names))
         outputs = ["y"] if single else [f"y{k}" for k in range(len(program.outputs))]
-        op = FusedOp(self.function.__name__, program, self.names, outputs)
+        op = FusedOp(self.function.__name__, program, self.names, outputs, own_results=True)
         op.inline = self.function
         return op, single
 
@@ -172,6 +189,9 @@ class Fused:
         op, single = self._traced
         ys: Any = op(*xs)
         return cast("tuple[Any]", ys)[0] if single and isinstance(ys, tuple) else ys
+
+    def __deepcopy__(self, _memo: Any) -> Fused:
+        return self  # like a function: a model that holds one can be copied
 
     def __repr__(self) -> str:
         return f"<fused {self.function.__name__}({', '.join(self.names)})>"

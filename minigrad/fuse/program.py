@@ -93,9 +93,9 @@ class Tracer:
         return self._simplified_pair(op.name, *args) if len(args) == 2 else None
 
     def _simplified_pair(self, name: str, a: Arg, b: Arg) -> Arg | None:
-        if isinstance(b, float) and b == _NEUTRAL_RIGHT.get(name):
+        if isinstance(b, float) and b == _NEUTRAL_RIGHT.get(name) and self._is_number(a):
             return a
-        if isinstance(a, float) and a == _NEUTRAL_LEFT.get(name):
+        if isinstance(a, float) and a == _NEUTRAL_LEFT.get(name) and self._is_number(b):
             return b
         if name == "mul" and b == -1.0:
             return self.emit(ops.neg, a)
@@ -103,6 +103,11 @@ class Tracer:
             return self.emit(ops.mul, a, a)
         negated = self._operand_of("neg", b) if name == "add" else None
         return None if negated is None else self.emit(ops.sub, a, negated)
+
+    def _is_number(self, arg: Arg) -> bool:
+        """Whether a value is no boolean for sure: mask * 1.0 makes numbers, which add up."""
+        instruction = self.values[arg] if isinstance(arg, int) else None
+        return instruction is not None and not instruction[0].boolean
 
     def _operand_of(self, name: str, arg: Arg) -> Arg | None:
         """The operand, if `arg` is an application of the op called `name`."""
