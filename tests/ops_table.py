@@ -127,6 +127,11 @@ def var(x: np.ndarray, axis: Any, keepdims: bool, correction: int) -> Any:
     return (d * d).sum(axis=axis, keepdims=keepdims) / max(n - correction, 1)
 
 
+def length(x: np.ndarray, axis: Any, keepdims: bool, p: Any) -> Any:
+    p = 2 if p == "fro" else p
+    return (np.abs(x) ** p).sum(axis=axis, keepdims=keepdims) ** (1 / p)
+
+
 def std(x: np.ndarray, axis: Any, keepdims: bool, correction: int) -> Any:
     return np.sqrt(var(x, axis, keepdims, correction))
 
@@ -178,6 +183,7 @@ def one_or_none(reference: Any) -> Any:
 REDUCED = x_and(dim=some_axes, keepdim=any_bool)
 REDUCED_ONCE = x_and(dim=one_axis_or_none, keepdim=any_bool)
 CORRECTED = x_and(dim=some_axes, keepdim=any_bool, correction=lambda _: st.integers(0, 2))
+NORMED = x_and(dim=some_axes, keepdim=any_bool, p=lambda _: st.sampled_from([1, 2, 3, "fro"]))
 SORTED = x_and(least=1, dim=one_axis, descending=any_bool)
 TRUTHS = x_and(dim=some_axes, keepdim=any_bool, dtype=B)
 AN_AXIS = x_and(least=1, dim=one_axis)
@@ -187,7 +193,7 @@ REDUCTIONS = [
     Row(mg.mean, along(mean), REDUCED),
     Row(mg.var, along(var), CORRECTED),
     Row(mg.std, along(std), CORRECTED),
-    Row(mg.norm, along(lambda x, **on: np.sqrt((x * x).sum(**on))), REDUCED),
+    Row(mg.norm, along(length), NORMED),
     Row(mg.amax, along(np.amax), REDUCED),
     Row(mg.amin, along(np.amin), REDUCED),
     Row(mg.max, extreme(np.argmax), x_and(least=1, dim=one_axis, keepdim=any_bool)),

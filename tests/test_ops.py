@@ -175,6 +175,21 @@ def test_where_nothing_is_left_it_is_zero_and_not_nan() -> None:
     assert empty.mean().item() == 0.0
 
 
+def test_norm_takes_p_first_as_in_pytorch() -> None:
+    x = mg.tensor([[3.0, -4.0], [0.0, 0.0]], requires_grad=True)
+    assert x.norm(1).item() == 7.0
+    assert x.norm(float("inf"), 1).tolist() == [4.0, 0.0]
+    assert mg.autograd.grad(x.norm(3, 1)[1], x)[0].tolist() == [[0.0, 0.0]] * 2
+    with pytest.raises(ValueError, match="p must be positive"):
+        x.norm(-1)
+
+
+def test_the_gradient_of_logsumexp_at_nan_is_nan() -> None:
+    x = mg.tensor([float("nan"), 1.0, 2.0], requires_grad=True)
+    (g,) = mg.autograd.grad(x.logsumexp(-1), x)
+    assert mg.isnan(g).all()
+
+
 # ---- fused -----------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Ops that normalise along an axis: log-sum-exp, softmax, and standardisation."""
+"""Ops that normalise along an axis by exponentials: log-sum-exp, softmax and its logarithm."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
 # Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array
-from minigrad.op import JointOp, Op, V
+from minigrad.op import Op, V
 from minigrad.ops.elementwise import exp, where
-from minigrad.ops.reduce import Dims, axes_of, mean, sum
+from minigrad.ops.reduce import Dims, axes_of, sum
 from minigrad.ops.shape import axis_of, movedim, permute, reshape, unsqueeze
 from minigrad.tape import Later
 
@@ -21,7 +21,7 @@ from minigrad.tape import Later
 # bring other axes there. A *column* holds one number a row: (rows, 1).
 
 
-def _by_blocks(kernel: Any, column: bool = False) -> Any:
+def by_blocks(kernel: Any, column: bool = False) -> Any:
     """Make a forward of `kernel(xp, out, *xs)`, which sees some rows of each, (rows, n) or (rows,).
 
     The first of xs gives the shape of the output; with `column` that is one number a row.
@@ -40,14 +40,14 @@ def _by_blocks(kernel: Any, column: bool = False) -> Any:
     return forward
 
 
-def _refuse_integers(name: str, x: Any) -> None:
+def refuse_integers(name: str, x: Any) -> None:
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: expected a floating tensor, got {x.dtype}; write x.float()")
 
 
 def _along(op: Op, x: Any, dim: int) -> Any:
     """Apply an op of the last axis along `dim`."""
-    _refuse_integers(op.name, x)
+    refuse_integers(op.name, x)
     if x.ndim == 0:
         return reshape(_along(op, reshape(x, 1), dim), ())
     axis = axis_of(dim, x.ndim)
@@ -56,7 +56,7 @@ def _along(op: Op, x: Any, dim: int) -> Any:
     return movedim(op(movedim(x, axis, -1)), -1, axis)
 
 
-def _merged(x: Any, dims: Sequence[int]) -> Any:
+def merged(x: Any, dims: Sequence[int]) -> Any:
     """The axes `dims` as one, the last."""
     if tuple(dims) == (x.ndim - 1,):
         return x
@@ -79,7 +79,7 @@ def _total(xp: Any, e: Array) -> Array:
     return xp.maximum(e.sum(axis=-1, keepdims=True), 1.0)
 
 
-def _dot(xp: Any, a: Array, b: Array) -> Array:
+def dot(xp: Any, a: Array, b: Array) -> Array:
     """Σ a·b of each row; without the array of products it takes a quarter of the time."""
     return xp.einsum("ij,ij->i", a, b)[:, None]
 
@@ -110,7 +110,7 @@ def _settle_shares(into: Array | None, waiting: list[Later]) -> Array:
 
 _shares = Op(
     "shares",  # g · exp(x - y): each element's part in its row's log-sum-exp y
-    _by_blocks(_shares_rows),
+    by_blocks(_shares_rows),
     lambda h, e, _x, _g, _y: h * e,
     lambda h, _e, x, _g, y: sum(h * exp(x - unsqueeze(y, -1)), -1),
     lambda h, e, _x, _g, _y: -sum(h * e, -1),
@@ -118,8 +118,8 @@ _shares = Op(
 )
 _logsumexp = Op(
     "logsumexp",
-    _by_blocks(_logsumexp_rows, column=True),
-    lambda g, y, x: Later(_shares, x, g, where(y > -math.inf, y, 0.0)),
+    by_blocks(_logsumexp_rows, column=True),
+    lambda g, y, x: Later(_shares, x, g, where(y == -math.inf, 0.0, y)),
 )
 
 
@@ -130,11 +130,11 @@ def logsumexp(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     >>> mg.logsumexp(mg.tensor([1000.0, 1000.0]))
     tensor(1000.6932)
     """
-    _refuse_integers("logsumexp", x)
+    refuse_integers("logsumexp", x)
     dims = axes_of(dim, x.ndim)
     if 0 in [x.shape[a] for a in dims]:
         raise ValueError(f"logsumexp over no elements: shape {x.shape}, dim {dim}")
-    y = _logsumexp(_merged(x, dims))
+    y = _logsumexp(merged(x, dims))
     return reshape(y, [1 if a in dims else n for a, n in enumerate(x.shape)]) if keepdim else y
 
 
@@ -147,7 +147,7 @@ def _softmax_rows(xp: Any, out: Array, x: Array) -> None:
 
 
 def _softmax_backward_rows(xp: Any, out: Array, g: Array, y: Array) -> None:
-    xp.by_row(xp.subtract, g, _dot(xp, g, y), out)
+    xp.by_row(xp.subtract, g, dot(xp, g, y), out)
     xp.multiply(out, y, out)
 
 
@@ -157,11 +157,11 @@ def _softmax_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any) -> Any:
 
 _pull_softmax = Op(
     "softmax_backward",  # y · (g - Σ g·y)
-    _by_blocks(_softmax_backward_rows),
+    by_blocks(_softmax_backward_rows),
     lambda h, _gx, _g, y: _pull_softmax(h, y),
     _softmax_backward_rule_y,
 )
-_softmax = Op("softmax", _by_blocks(_softmax_rows), lambda g, y, _x: _pull_softmax(g, y))
+_softmax = Op("softmax", by_blocks(_softmax_rows), lambda g, y, _x: _pull_softmax(g, y))
 
 
 def _log_softmax_rows(xp: Any, out: Array, x: Array) -> None:
@@ -177,12 +177,12 @@ def _log_softmax_backward_rows(xp: Any, out: Array, g: Array, y: Array) -> None:
 
 _pull_log_softmax = Op(
     "log_softmax_backward",  # g - eʸ · Σ g
-    _by_blocks(_log_softmax_backward_rows),
+    by_blocks(_log_softmax_backward_rows),
     lambda h, _gx, _g, y: h - sum(h * exp(y), -1, keepdim=True),
     lambda h, _gx, g, y: -h * exp(y) * sum(g, -1, keepdim=True),
 )
 _log_softmax = Op(
-    "log_softmax", _by_blocks(_log_softmax_rows), lambda g, y, _x: _pull_log_softmax(g, y)
+    "log_softmax", by_blocks(_log_softmax_rows), lambda g, y, _x: _pull_log_softmax(g, y)
 )
 
 
@@ -199,79 +199,3 @@ def softmax(x: V, dim: int) -> V:
 def log_softmax(x: V, dim: int) -> V:
     """y = x - ln Σ eˣ along `dim`, the logarithm of softmax, without overflow."""
     return _along(_log_softmax, x, dim)
-
-
-# ---- standardisation -------------------------------------------------------------------------
-
-
-def _standardize_forward(xp: Any, x: Array, *, eps: float, centre: bool) -> tuple[Array, Array]:
-    shape = x.shape
-    x = x.reshape(-1, shape[-1])
-    y, r = xp.empty_like(x), xp.empty(len(x), x.dtype)
-    for block in xp.blocks(len(x), shape[-1] * x.dtype.itemsize):
-        _standardize_rows(xp, y[block], r[block], x[block], eps, centre)
-    return y.reshape(shape), r.reshape(*shape[:-1], 1)
-
-
-def _standardize_rows(xp: Any, y: Array, r: Array, x: Array, eps: float, centre: bool) -> None:
-    scale = 1.0 / x.shape[-1]
-    if centre:
-        x = xp.by_row(xp.subtract, x, x.sum(axis=-1, keepdims=True) * scale, y)
-    r[...] = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", x, x) * scale + eps)
-    xp.by_row(xp.multiply, x, r[:, None], y)
-
-
-def _standardize_backward_rows(
-    xp: Any, out: Array, g: Array, y: Array, r: Array, *, centre: bool
-) -> None:
-    scale = -1.0 / y.shape[-1]
-    xp.by_row(xp.multiply, y, _dot(xp, g, y) * scale, out)
-    xp.add(out, g, out)
-    if centre:
-        xp.by_row(xp.add, out, g.sum(axis=-1, keepdims=True) * scale, out)
-    xp.by_row(xp.multiply, out, r, out)
-
-
-def _standardize_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any, r: Any, **_: Any) -> Any:
-    gy, hy = mean(g * y, -1, keepdim=True), mean(h * y, -1, keepdim=True)
-    return -r * (h * gy + g * hy)
-
-
-_pull_standardize = Op(
-    "standardize_backward",  # r · (g - mean(g) - y · mean(g·y))
-    _by_blocks(_standardize_backward_rows),
-    lambda h, _gx, _g, y, r, *, centre: _pull_standardize(h, y, r, centre=centre),
-    _standardize_backward_rule_y,
-    lambda h, gx, _g, _y, r, **_: sum(h * gx, -1, keepdim=True) / r,
-)
-
-
-def _standardize_rule(gs: Any, ys: Any, _x: Any, *, centre: bool, **_: Any) -> list[Any]:
-    (g, g_r), (y, r) = gs, ys
-    parts: list[Any] = [] if g is None else [_pull_standardize(g, y, r, centre=centre)]
-    if g_r is not None:  # dr/dx = -r² y / n
-        parts.append(g_r * (r * r * (-1.0 / y.shape[-1])) * y)
-    return [parts[0] if len(parts) == 1 else parts[0] + parts[1]]
-
-
-_standardize = JointOp("standardize", _standardize_forward, _standardize_rule, several=True)
-
-
-def standardize(x: V, dim: Dims = -1, eps: float = 1e-5, centre: bool = True) -> V:
-    """y = (x - mean) / √(mean((x - mean)²) + eps) over `dim`; without `centre`, mean counts as 0.
-
-    >>> import minigrad as mg
-    >>> mg.standardize(mg.tensor([1.0, 3.0]), eps=0.0)
-    tensor([-1.,  1.])
-    """
-    _refuse_integers("standardize", x)
-    dims = axes_of(dim, x.ndim)
-    flat = _merged(x, dims)
-    if flat.shape[-1] == 0:
-        raise ValueError(f"standardize over no elements: shape {x.shape}, dim {dim}")
-    y = _standardize(flat, eps=eps, centre=centre)[0]
-    order = [*(a for a in range(x.ndim) if a not in dims), *dims]
-    if order == list(range(x.ndim)):
-        return y if y.shape == x.shape else reshape(y, x.shape)
-    back = [order.index(a) for a in range(x.ndim)]
-    return permute(reshape(y, [x.shape[a] for a in order]), *back)

@@ -196,9 +196,26 @@ def _with_last(pairs: Any, x: Any, axis: int) -> Any:
     return cat([first, getitem(pairs, (*lead, slice(1, None)))], axis)
 
 
-def norm(x: V, dim: Dims = None, keepdim: bool = False) -> V:
-    """Euclidean norm over `dim`, √Σx²; the gradient at 0 is 0."""
-    return _root(sum(x * x, dim, keepdim))
+def norm(x: V, p: float | str = 2, dim: Dims = None, keepdim: bool = False) -> V:
+    """Length over `dim`, (Σ|x|ᵖ)^(1/p), Euclidean for p = 2 or "fro"; the gradient at 0 is 0.
+
+    p = ∞ gives the largest |x|. Raises ValueError unless p is positive.
+
+    >>> import minigrad as mg
+    >>> mg.tensor([3.0, -4.0]).norm(), mg.tensor([3.0, -4.0]).norm(1)
+    (tensor(5.), tensor(7.))
+    """
+    if p in (2, "fro"):
+        return _root(sum(x * x, dim, keepdim))
+    if isinstance(p, str) or not p > 0:
+        raise ValueError(f"norm: p must be positive or 'fro', got {p!r}")
+    if p == 1:
+        return sum(abs(x), dim, keepdim)
+    if p == math.inf:
+        return amax(abs(x), dim, keepdim)
+    powers = sum(abs(x) ** p, dim, keepdim)
+    positive = powers > 0
+    return where(positive, where(positive, powers, 1.0) ** (1 / p), powers)
 
 
 def _root(x: V) -> V:
