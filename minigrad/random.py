@@ -75,6 +75,8 @@ def rand(
     kind = resolve(dtype)
     narrow = np.float64 if kind == np.float64 else np.float32
     values = _stream(generator).random(ints(size) if size else (), dtype=narrow)
+    if kind.itemsize < 4:  # rounding to nearest would give 1 now and then
+        values = np.minimum(values, np.nextafter(kind.type(1), kind.type(0)))
     return wrap(np.asarray(values, kind), device, requires_grad)
 
 
