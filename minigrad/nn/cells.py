@@ -59,10 +59,10 @@ class RNNCell(GatedCell):
             raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.nonlinearity = nonlinearity
-        self._activation = tanh if nonlinearity == "tanh" else relu
 
     def step(self, p: Tensor, state: Tensor) -> Tensor:
-        return self._activation(affine(self.weight_hh, state, p))
+        y = affine(self.weight_hh, state, p)
+        return tanh(y) if self.nonlinearity == "tanh" else relu(y)
 
 
 @fuse

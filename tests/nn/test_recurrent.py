@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -305,3 +307,39 @@ def test_lengths_may_be_a_tensor() -> None:
 def test_errors_say_what_was_expected(call: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call(nn.LSTM(3, 4))
+
+
+def test_a_parameter_can_be_set_by_its_name_in_the_layer() -> None:
+    """Tying and replacing weights must reach the cells, which compute with them."""
+    layer: Any = nn.LSTM(2, 3, num_layers=2, bidirectional=True)
+    names = [name for name, _ in layer.named_parameters()]
+    for name in names:
+        shape = getattr(layer, name).shape
+        setattr(layer, name, nn.Parameter(mg.zeros(shape)))
+    assert [name for name, _ in layer.named_parameters()] == names
+    y, _ = layer(mg.ones(4, 1, 2))
+    assert (y == 0).all()
+    layer.weight_hh_l1 = layer.weight_hh_l1_reverse
+    assert layer.cells[1][0].weight_hh is layer.cells[1][1].weight_hh
+    assert len(list(layer.parameters())) == len(names) - 1
+    bare: Any = nn.GRU(2, 3, bias=False)
+    bare.bias_ih_l0 = nn.Parameter(mg.ones(9))
+    assert bare.cells[0][0].bias_ih is bare.bias_ih_l0
+
+
+@rows
+def test_layers_can_be_copied(row: Row) -> None:
+    layer = nn.Recurrent(row.cell, 3, 2, num_layers=2)
+    x = mg.randn(4, 1, 3)
+    layer(x)[0].sum().backward()
+    twin = copy.deepcopy(layer)
+    assert (twin(x)[0] == layer(x)[0]).all()
+    mine, others = list(layer.parameters()), list(twin.parameters())
+    assert all(p is not q and p.data is not q.data for p, q in zip(mine, others, strict=True))
+
+
+def test_layers_can_be_pickled() -> None:
+    """As data loaders and process pools do."""
+    x = mg.randn(4, 1, 3)
+    for layer in (nn.RNN(3, 2, nonlinearity="relu"), nn.LSTM(3, 2), nn.GRU(3, 2)):
+        assert (pickle.loads(pickle.dumps(layer))(x)[0] == layer(x)[0]).all()
