@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from minigrad import ops
-from minigrad.fuse import fuse
 from minigrad.tensor import Tensor
 
 
 def softmin(x: Tensor, dim: int) -> Tensor:
     """y = softmax(-x) along `dim`."""
     return ops.softmax(-x, dim)
-
-
-@fuse
-def _scale(x: Any, weight: Any) -> Any:
-    return x * weight
-
-
-@fuse
-def _scale_shift(x: Any, weight: Any, bias: Any) -> Any:
-    return x * weight + bias
 
 
 def layer_norm(
@@ -46,9 +34,9 @@ def layer_norm(
             [ 0.      ,  0.      ]])
     """
     shape = _last_extents("layer_norm", x, normalized_shape, weight=weight, bias=bias)
-    y = ops.standardize(x, range(-len(shape), 0), eps)
     if weight is not None:
-        return _scale(y, weight) if bias is None else _scale_shift(y, weight, bias)
+        return ops.layer_norm(x, weight, bias, eps)
+    y = ops.standardize(x, range(-len(shape), 0), eps)
     return y if bias is None else y + bias
 
 
@@ -65,8 +53,9 @@ def rms_norm(
     shape = _last_extents("rms_norm", x, normalized_shape, weight=weight)
     if eps is None:
         eps = float(np.finfo(x.dtype).eps)
-    y = ops.standardize(x, range(-len(shape), 0), eps, centre=False)
-    return y if weight is None else _scale(y, weight)
+    if weight is not None:
+        return ops.layer_norm(x, weight, None, eps, centre=False)
+    return ops.standardize(x, range(-len(shape), 0), eps, centre=False)
 
 
 def _last_extents(

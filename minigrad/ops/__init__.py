@@ -72,10 +72,11 @@ from minigrad.ops.index import pad_constant as pad_constant
 from minigrad.ops.index import sort as sort
 from minigrad.ops.index import topk as topk
 from minigrad.ops.methods import Methods as Methods
+from minigrad.ops.moments import layer_norm as layer_norm
+from minigrad.ops.moments import standardize as standardize
 from minigrad.ops.normalise import log_softmax as log_softmax
 from minigrad.ops.normalise import logsumexp as logsumexp
 from minigrad.ops.normalise import softmax as softmax
-from minigrad.ops.normalise import standardize as standardize
 from minigrad.ops.operators import Operators as Operators
 from minigrad.ops.reduce import Extreme as Extreme
 from minigrad.ops.reduce import all as all

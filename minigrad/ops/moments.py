@@ -1,0 +1,194 @@
+"""Ops that standardise over axes: mean 0 and variance 1, and layer normalisation on top of it."""
+
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Array
+from minigrad.op import JointOp, Op, V
+from minigrad.ops.normalise import by_blocks, dot, merged, refuse_integers
+from minigrad.ops.reduce import Dims, axes_of, mean, sum
+from minigrad.ops.shape import permute, reshape
+
+
+def _standardize_forward(xp: Any, x: Array, *, eps: float, centre: bool) -> tuple[Array, Array]:
+    shape = x.shape
+    x = x.reshape(-1, shape[-1])
+    y, r = xp.empty_like(x), xp.empty(len(x), x.dtype)
+    for block in xp.blocks(len(x), shape[-1] * x.dtype.itemsize):
+        _standardize_rows(xp, y[block], r[block], x[block], eps, centre)
+    return y.reshape(shape), r.reshape(*shape[:-1], 1)
+
+
+def _standardize_rows(xp: Any, y: Array, r: Array, x: Array, eps: float, centre: bool) -> None:
+    scale = 1.0 / x.shape[-1]
+    if centre:
+        x = xp.by_row(xp.subtract, x, x.sum(axis=-1, keepdims=True) * scale, y)
+    r[...] = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", x, x) * scale + eps)
+    xp.by_row(xp.multiply, x, r[:, None], y)
+
+
+def _standardize_backward_rows(
+    xp: Any, out: Array, g: Array, y: Array, r: Array, *, centre: bool
+) -> None:
+    scale = -1.0 / y.shape[-1]
+    xp.by_row(xp.multiply, y, dot(xp, g, y) * scale, out)
+    xp.add(out, g, out)
+    if centre:
+        xp.by_row(xp.add, out, g.sum(axis=-1, keepdims=True) * scale, out)
+    xp.by_row(xp.multiply, out, r, out)
+
+
+def _standardize_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any, r: Any, **_: Any) -> Any:
+    gy, hy = mean(g * y, -1, keepdim=True), mean(h * y, -1, keepdim=True)
+    return -r * (h * gy + g * hy)
+
+
+_pull_standardize = Op(
+    "standardize_backward",  # r · (g - mean(g) - y · mean(g·y))
+    by_blocks(_standardize_backward_rows),
+    lambda h, _gx, _g, y, r, *, centre: _pull_standardize(h, y, r, centre=centre),
+    _standardize_backward_rule_y,
+    lambda h, gx, _g, _y, r, **_: sum(h * gx, -1, keepdim=True) / r,
+)
+
+
+def _standardize_rule(gs: Any, ys: Any, _x: Any, *, centre: bool, **_: Any) -> list[Any]:
+    (g, g_r), (y, r) = gs, ys
+    parts: list[Any] = [] if g is None else [_pull_standardize(g, y, r, centre=centre)]
+    if g_r is not None:  # dr/dx = -r² y / n
+        parts.append(g_r * (r * r * (-1.0 / y.shape[-1])) * y)
+    return [parts[0] if len(parts) == 1 else parts[0] + parts[1]]
+
+
+_standardize = JointOp("standardize", _standardize_forward, _standardize_rule, several=True)
+
+
+def standardize(x: V, dim: Dims = -1, eps: float = 1e-5, centre: bool = True) -> V:
+    """y = (x - mean) / √(mean((x - mean)²) + eps) over `dim`; without `centre`, mean counts as 0.
+
+    >>> import minigrad as mg
+    >>> mg.standardize(mg.tensor([1.0, 3.0]), eps=0.0)
+    tensor([-1.,  1.])
+    """
+    refuse_integers("standardize", x)
+    dims = axes_of(dim, x.ndim)
+    flat = merged(x, dims)
+    if flat.shape[-1] == 0:
+        raise ValueError(f"standardize over no elements: shape {x.shape}, dim {dim}")
+    y = _standardize(flat, eps=eps, centre=centre)[0]
+    order = [*(a for a in range(x.ndim) if a not in dims), *dims]
+    if order == list(range(x.ndim)):
+        return y if y.shape == x.shape else reshape(y, x.shape)
+    back = [order.index(a) for a in range(x.ndim)]
+    return permute(reshape(y, [x.shape[a] for a in order]), *back)
+
+
+# ---- layer normalisation: each block of rows is scaled and shifted while in the cache --------
+
+
+def _layer_norm_forward(
+    xp: Any, x: Array, w: Array, b: Array | None = None, *, eps: float, centre: bool
+) -> tuple[Array, Array, Array]:
+    shape, dtype = x.shape, np.result_type(*[a.dtype for a in (x, w, b) if a is not None])
+    x = x.reshape(-1, shape[-1])
+    out, y, r = xp.empty(x.shape, dtype), xp.empty_like(x), xp.empty(len(x), x.dtype)
+    for block in xp.blocks(len(x), shape[-1] * dtype.itemsize):
+        _standardize_rows(xp, y[block], r[block], x[block], eps, centre)
+        xp.multiply(y[block], w, out[block])
+        if b is not None:
+            xp.add(out[block], b, out[block])
+    return out.reshape(shape), y.reshape(shape), r.reshape(*shape[:-1], 1)
+
+
+def _layer_norm_backward(
+    xp: Any, g: Array, y: Array, r: Array, w: Array, *, centre: bool
+) -> tuple[Array, Array, Array]:
+    n = g.shape[-1]
+    g, flat, r = g.reshape(-1, n), y.reshape(-1, n), r.reshape(-1, 1)
+    gx, gw, gb = xp.empty_like(flat), xp.zeros(n, w.dtype), xp.zeros(n, w.dtype)
+    for block in xp.blocks(len(g), n * w.dtype.itemsize):
+        gw += xp.einsum("ij,ij->j", g[block], flat[block])
+        gb += g[block].sum(axis=0)
+        _standardize_backward_rows(
+            xp, gx[block], g[block] * w, flat[block], r[block], centre=centre
+        )
+    return gx.reshape(y.shape), gw, gb
+
+
+def _layer_norm_backward_rule(
+    hs: Any, gxs: Any, g: Any, y: Any, r: Any, w: Any, *, centre: bool
+) -> list[Any]:
+    """Of gx = standardize_backward(g·w, y, r), gw = Σ g·y and gb = Σ g."""
+    (h, h_w, h_b), rows = hs, tuple(range(g.ndim - 1))
+    to_g, to_y, to_r, to_w = [], [], None, None
+    if h is not None:
+        u = _pull_standardize(h, y, r, centre=centre)
+        to_g, to_w = [u * w], sum(u * g, rows)
+        to_y = [_standardize_backward_rule_y(h, None, g * w, y, r)]
+        to_r = sum(h * gxs[0], -1, keepdim=True) / r
+    if h_w is not None:
+        to_g, to_y = [*to_g, h_w * y], [*to_y, h_w * g]
+    if h_b is not None:
+        to_g = [*to_g, h_b + g * 0.0]
+    return [_added(to_g), _added(to_y), to_r, to_w]
+
+
+def _absent(gs: list[Any]) -> bool:
+    return all(g is None for g in gs)
+
+
+def _added(parts: list[Any]) -> Any:
+    """The sum of what flows in, None where nothing does."""
+    total: Any = None
+    for part in parts:
+        total = part if total is None else total + part
+    return total
+
+
+_pull_layer_norm = JointOp(
+    "layer_norm_backward", _layer_norm_backward, _layer_norm_backward_rule, several=True
+)
+
+
+def _layer_norm_rule(
+    gs: Any, ys: Any, _x: Any, w: Any, *_b: Any, eps: float, centre: bool
+) -> list[Any]:
+    (g, *later), (_, y, r) = gs, ys
+    parts: list[Any] = [None, None, None]
+    if g is not None:
+        parts = list(_pull_layer_norm(g, y, r, w, centre=centre))
+    if not _absent(later):
+        more = _standardize_rule(later, (y, r), None, eps=eps, centre=centre)
+        parts[0] = _added([more[0], *([] if g is None else [parts[0]])])
+    return parts[: 2 + len(_b)]
+
+
+_layer_norm = JointOp("layer_norm", _layer_norm_forward, _layer_norm_rule, several=True)
+
+
+def layer_norm(x: V, weight: V, bias: V | None = None, eps: float = 1e-5, centre: bool = True) -> V:
+    """y = standardize(x) · weight + bias over the last axes, those of weight; bias has its shape.
+
+    >>> import minigrad as mg
+    >>> mg.layer_norm(mg.tensor([1.0, 3.0]), mg.tensor([1.0, 2.0]), eps=0.0)
+    tensor([-1.,  2.])
+    """
+    tensor: Any = x
+    refuse_integers("layer_norm", tensor)
+    n: int = weight.ndim  # pyright: ignore[reportAttributeAccessIssue]
+    parameters: list[Any] = [p for p in (weight, bias) if p is not None]
+    if n == 0 or any(p.shape != tensor.shape[-n:] for p in parameters):
+        raise ValueError(
+            f"layer_norm: expected weight and bias of the last extents of x {tensor.shape}, got "
+            f"{[p.shape for p in parameters]}"
+        )
+    if n > 1:
+        tensor = merged(tensor, range(tensor.ndim - n, tensor.ndim))
+        parameters = [reshape(p, -1) for p in parameters]
+    y = _layer_norm(tensor, *parameters, eps=eps, centre=centre)[0]
+    return y if n == 1 else reshape(y, x.shape)  # pyright: ignore[reportAttributeAccessIssue]
