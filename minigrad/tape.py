@@ -304,9 +304,12 @@ def _history(roots: Iterable[Node | Leaf]) -> tuple[list[Node], bool]:
 
 
 def _leading_to(targets: Sequence[Edge], nodes: list[Node]) -> set[Node | Leaf]:
-    """The targets' nodes, and every node from which the sweep can reach one of them."""
+    """The targets' nodes, and every node from which the sweep can reach one of them.
+
+    A freed node counts: what lay behind it is forgotten, so that it must raise.
+    """
     wanted: set[Node | Leaf] = {node for node, _ in targets}
     for node in reversed(nodes):
-        if any(edge is not None and edge[0] in wanted for edge in node.edges):
+        if node.op is None or any(edge is not None and edge[0] in wanted for edge in node.edges):
             wanted.add(node)
     return wanted
