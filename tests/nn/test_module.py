@@ -295,8 +295,8 @@ def test_repr_of_a_layer(module: nn.Module, text: str) -> None:
 def test_a_move_to_where_it_is_keeps_the_gradients() -> None:
     layer = nn.Linear(2, 1)
     loss = layer(mg.ones(1, 2)).sum()
-    layer.cpu().float()
+    layer.to(layer.weight.device).float()
     loss.backward()
     assert layer.weight.grad is not None
-    layer.cpu().float()
+    layer.to(layer.weight.device).float()
     assert layer.weight.grad.tolist() == [[1.0, 1.0]]
