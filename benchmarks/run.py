@@ -58,13 +58,24 @@ class Benchmark:
                 if peer not in self.absent and _has_variant(peer, row)
             }
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            prepared = self._prepared(row, processes, folder, result)
+            prepared = self._prepared(row, self._ready(processes), folder, result)
             right = self._compared(prepared, folder, result)
             if right:
                 asked: dict[str, Asked] = {peer: processes[peer] for peer in right}
                 step_s = {peer: result.prepared[peer]["step_s"] for peer in right}
                 result.measured = measure(asked, step_s, self.plan)
         return result
+
+    def _ready(self, processes: dict[str, Process]) -> dict[str, Process]:
+        """The peers that could be imported: all have done so before the first of them works."""
+        ready: dict[str, Process] = {}
+        for peer, process in processes.items():
+            try:
+                self.versions[peer] = process.ready()
+                ready[peer] = process
+            except PeerError as error:
+                self.absent[peer] = str(error)
+        return ready
 
     def _prepared(
         self, row: Row, processes: dict[str, Process], folder: Path, result: Result
@@ -73,11 +84,6 @@ class Benchmark:
         request = {"task": row.task, "options": row.options}
         found: list[str] = []
         for peer, process in processes.items():
-            try:
-                self.versions[peer] = process.ready()
-            except PeerError as error:
-                self.absent[peer] = str(error)
-                continue
             try:
                 answer = process.ask(do="prepare", row=request, results=str(folder / f"{peer}.npz"))
             except PeerError as error:

@@ -53,9 +53,8 @@ class Measured:
 
     @property
     def foreign(self) -> float:
-        """How many cores others kept busy in the median turn of the rounds kept."""
-        loads = [turn["foreign"] or 0.0 for turns in self.rounds for turn in turns.values()]
-        return float(np.median(loads)) if loads else 0.0
+        """How many cores others kept busy in the worst turn of a round: the median of those kept."""
+        return float(np.median([foreign_in(turns) for turns in self.rounds]))
 
     def times(self, peer: str) -> list[float]:
         """Seconds of one step, in each round."""
