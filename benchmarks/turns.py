@@ -53,7 +53,7 @@ class Measured:
 
     @property
     def foreign(self) -> float:
-        """How many cores others kept busy in the worst turn of a round: the median of those kept."""
+        """Cores that others kept busy in the worst turn of a round: the median of those kept."""
         return float(np.median([foreign_in(turns) for turns in self.rounds]))
 
     def times(self, peer: str) -> list[float]:
