@@ -148,6 +148,10 @@ def standardize(x: np.ndarray, dim: Any, eps: float, centre: bool) -> Any:
     return d / np.sqrt((d * d).mean(axis=axis, keepdims=True) + eps)
 
 
+def layer_norm(x: np.ndarray, weight: np.ndarray, bias: Any = 0.0, **options: Any) -> np.ndarray:
+    return standardize(x, tuple(range(-weight.ndim, 0)), **options) * weight + bias
+
+
 def softmax(x: np.ndarray, dim: int) -> np.ndarray:
     return np.exp(x) / np.exp(x).sum(axis=dim, keepdims=True)
 
@@ -158,7 +162,7 @@ def argsort(x: np.ndarray, dim: int, descending: bool) -> np.ndarray:
 
 def sort(x: np.ndarray, dim: int, descending: bool) -> tuple[np.ndarray, np.ndarray]:
     index = argsort(x, dim, descending)
-    return np.take_along_axis(x, index, dim), index
+    return np.take_along_axis(x, index, axis=dim), index
 
 
 def topk(x: np.ndarray, k: int, dim: int, largest: bool) -> tuple[np.ndarray, ...]:
@@ -170,7 +174,7 @@ def extreme(find: Any) -> Any:
 
     def reference(x: np.ndarray, dim: int, keepdim: bool) -> Any:
         index = np.expand_dims(find(x, axis=dim), dim)
-        pair = np.take_along_axis(x, index, dim), index
+        pair = np.take_along_axis(x, index, axis=dim), index
         return pair if keepdim else tuple(np.squeeze(part, dim) for part in pair)
 
     return reference
@@ -214,6 +218,11 @@ REDUCTIONS = [
         standardize,
         x_and(dim=some_axes, eps=lambda _: st.just(0.1), centre=any_bool),
     ),
+    Row(
+        mg.layer_norm,
+        layer_norm,
+        draws.scaled,
+    ),
     Row(mg.argsort, argsort, SORTED, smooth=False),
     Row(mg.sort, sort, SORTED),
     Row(mg.topk, topk, draws.topk),
@@ -226,13 +235,13 @@ INDEX = [
     Row(mg.getitem, lambda x, key: x[key], draws.keyed),
     Row(
         mg.gather,
-        np.take_along_axis,
+        lambda x, index, dim: np.take_along_axis(x, index, axis=dim),
         draws.picked,
         call=lambda x, index, dim: mg.gather(x, dim, index),
     ),
     Row(
         mg.index_select,
-        np.take,
+        lambda x, index, dim: np.take(x, index, axis=dim),
         draws.selected,
         call=lambda x, index, dim: mg.index_select(x, dim, index),
     ),

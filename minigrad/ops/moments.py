@@ -189,6 +189,8 @@ def layer_norm(x: V, weight: V, bias: V | None = None, eps: float = 1e-5, centre
         )
     if n > 1:
         tensor = merged(tensor, range(tensor.ndim - n, tensor.ndim))
-        parameters = [reshape(p, -1) for p in parameters]
+        parameters = [reshape(p, (tensor.shape[-1],)) for p in parameters]
+    if tensor.shape[-1] == 0:
+        raise ValueError(f"layer_norm over no elements: shape {x.shape}")  # pyright: ignore[reportAttributeAccessIssue]
     y = _layer_norm(tensor, *parameters, eps=eps, centre=centre)[0]
     return y if n == 1 else reshape(y, x.shape)  # pyright: ignore[reportAttributeAccessIssue]

@@ -105,6 +105,14 @@ def topk(d: Draw, sides: Sides) -> Case:
     return Case((x,), {"k": k, "dim": dim, "largest": d(st.booleans())})
 
 
+def scaled(d: Draw, sides: Sides) -> Case:
+    """x, and a weight and perhaps a bias over its last axes."""
+    x = d(arrays(sides.shapes(1), distinct=True))
+    shape = x.shape[-d(st.integers(1, x.ndim)) :]
+    parameters = [d(arrays(shape)) for _ in range(d(st.integers(1, 2)))]
+    return Case((x, *parameters), {"eps": 0.1, "centre": d(st.booleans())})
+
+
 # ---- index -----------------------------------------------------------------------------------
 
 
