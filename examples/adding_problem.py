@@ -67,10 +67,7 @@ class Adder(nn.Module):
             hidden.append(state[0] if isinstance(state, tuple) else state)  # an LSTM's is (h, c)
         loss = F.mse_loss(self.head(hidden[-1][0]).squeeze(1), sums, reduction="sum")
         gradients = mg.autograd.grad(loss, hidden)
-        # float64: the square of what an RNN leaves is too small for float32
-        return np.array(
-            [np.linalg.norm(g[0].numpy().astype(np.float64), axis=-1).mean() for g in gradients]
-        )
+        return np.array([np.linalg.norm(g[0].numpy(), axis=-1).mean() for g in gradients])
 
 
 def train(model: Adder, name: str, args: argparse.Namespace) -> list[float]:
@@ -94,19 +91,26 @@ def train(model: Adder, name: str, args: argparse.Namespace) -> list[float]:
     return errors
 
 
+def flow_in_double(model: Adder, name: str, x: mg.Tensor, sums: mg.Tensor) -> np.ndarray:
+    """The gradient flow of a float64 copy: what an RNN leaves is too small for float32."""
+    copy = Adder(CELLS[name], model.head.in_features).to(x.device).double()
+    copy.load_state_dict(model.state_dict())
+    return copy.gradient_flow(x.double(), sums.double())
+
+
 def study(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Trains one cell; returns its curve, its gradients before and after, its error and time."""
     mg.manual_seed(args.seed)
     model = Adder(CELLS[name], args.hidden).to(args.device)
     fresh = draw_batch(np.random.default_rng(args.seed + 1), args.length, 1000)
     x, sums = (mg.tensor(a, device=args.device) for a in fresh)
-    before = model.gradient_flow(x, sums)
+    before = flow_in_double(model, name, x, sums)
     start = time.perf_counter()
     errors = train(model, name, args)
     seconds = time.perf_counter() - start
     with mg.no_grad():
         error = F.mse_loss(model(x), sums).item()
-    after = model.gradient_flow(x, sums)
+    after = flow_in_double(model, name, x, sums)
     return {"curve": errors, "flow": (before, after), "error": error, "seconds": seconds}
 
 
@@ -134,9 +138,8 @@ def draw_picture(path: Path, results: dict[str, dict[str, Any]], args: argparse.
         curve, width = r["curve"], max(1, args.steps // 60)
         smooth = np.convolve(curve, np.ones(width) / width, mode="valid")
         left.semilogy(np.arange(width, len(curve) + 1), smooth, color=colour, label=name)
-        for flow, style, when in zip(r["flow"], ("--", "-"), ("before", "after"), strict=True):
-            t = np.arange(1, args.length + 1)
-            right.semilogy(t, flow, style, color=colour, label=f"{name}, {when} training")
+        for flow, style in zip(r["flow"], ("--", "-"), strict=True):
+            right.semilogy(np.arange(1, args.length + 1), flow, style, color=colour)
     left.axhline(BASELINE, color="0.5", linewidth=1, linestyle=":", label="who always says 1")
     left.set(
         title="Learning",
@@ -148,9 +151,13 @@ def draw_picture(path: Path, results: dict[str, dict[str, Any]], args: argparse.
         xlabel="step t of the sequence",
         ylabel="‖dL/dh_t‖ (mean over 1000 sequences)",
     )
+    right.plot([], [], "--", color="0.6", label="before training, colours as on the left")
+    right.plot([], [], "-", color="0.6", label="after training")
+    right.set_ylim(bottom=max(right.get_ylim()[0], 1e-40))
     for axes in left, right:
         axes.grid(color="0.9")
-        axes.legend()
+    left.legend(loc="center left")
+    right.legend(loc="lower left")
     figure.savefig(path, dpi=130)
 
 
