@@ -134,11 +134,12 @@ def sweep(
     """Pull the cotangents in `seeds` back along the tape, newest node first.
 
     Returns the cotangent of each edge in `targets` (of every leaf when it is None) that anything
-    flowed into. With `lift`, rules run on recorded values. Without `retain`, nodes are freed.
+    flowed into. With `lift`, rules run on recorded values. Without `retain`, the nodes that were
+    passed through are freed.
     """
     seeds = list(seeds)
     nodes, written = _history(edge[0] for edge, _ in seeds)
-    wanted = None if targets is None else _leading_to(targets, nodes)
+    wanted, passes = (None, None) if targets is None else _leading_to(targets, nodes)
     wishes = set(targets or ())
     found: dict[Edge, Value] = {}
     table: Table = {}
@@ -149,11 +150,11 @@ def sweep(
         if slots is not None:
             if wishes:
                 _note_wishes(node, slots, wishes, found)
-            if wanted is None or node in wanted:
+            if passes is None or node in passes:
                 if written:
                     _refuse_stale(node)
                 _pull(node, slots, wanted, table, lift)
-        if not retain:
+        if not retain and (passes is None or node in passes):
             node.op = node.xs = node.ys = None  # a later sweep through this node raises
             node.edges = ()
     for leaf, slots in table.items():
@@ -303,13 +304,17 @@ def _history(roots: Iterable[Node | Leaf]) -> tuple[list[Node], bool]:
     return sorted(seen, key=attrgetter("order"), reverse=True), written
 
 
-def _leading_to(targets: Sequence[Edge], nodes: list[Node]) -> set[Node | Leaf]:
-    """The targets' nodes, and every node from which the sweep can reach one of them.
+def _leading_to(
+    targets: Sequence[Edge], nodes: list[Node]
+) -> tuple[set[Node | Leaf], set[Node]]:
+    """What leads to a target: the nodes to pass through, and these with the targets' own nodes.
 
     A freed node counts: what lay behind it is forgotten, so that it must raise.
     """
     wanted: set[Node | Leaf] = {node for node, _ in targets}
+    passes: set[Node] = set()
     for node in reversed(nodes):
         if node.op is None or any(edge is not None and edge[0] in wanted for edge in node.edges):
             wanted.add(node)
-    return wanted
+            passes.add(node)
+    return wanted, passes

@@ -10,6 +10,7 @@ import numpy as np
 from minigrad import ops, tape
 from minigrad.backend import Array, Backend, backend_of, is_array
 from minigrad.op import Op
+from minigrad.ops.arguments import constant, explain, promoted
 from minigrad.tape import Edge, Leaf, Node
 
 _NUMBERS = (float, int, bool, complex)
@@ -29,7 +30,7 @@ class Tensor(ops.Methods):
     tensor([2., 4., 6.])
     """
 
-    __slots__ = ("__weakref__", "data", "edge")
+    __slots__ = ("__weakref__", "_frozen", "data", "edge")
 
     def __init__(self, data: Array, edge: Edge | None = None) -> None:
         self.data = data
@@ -39,10 +40,13 @@ class Tensor(ops.Methods):
         """Run `op` on the arrays of `xs`, and record a node if a gradient may be asked for."""
         arrays: list[Any] = []
         edges: list[Edge | None] = []
-        recorded = False
+        recorded = mixed = False
+        dtype = self.data.dtype
         for x in xs:
             if isinstance(x, Tensor):
                 arrays.append(x.data)
+                if x.data.dtype is not dtype:
+                    mixed = True
                 edges.append(x.edge)
                 if x.edge is not None:
                     recorded = True
@@ -52,8 +56,10 @@ class Tensor(ops.Methods):
             elif hasattr(x, "__run_op__"):  # a symbol: the op is part of a function being fused
                 return x.__run_op__(op, xs, params)
             else:
-                arrays.append(_constant(x))
+                arrays.append(constant(x))
                 edges.append(None)
+        if mixed and op.fit is not None:
+            arrays = promoted(arrays)
         try:
             if not (recorded and op.differentiable and tape.mode.recording):
                 y = op.forward(backend_of(self.data), *arrays, **params)
@@ -62,15 +68,9 @@ class Tensor(ops.Methods):
                 return Tensor(y)
             y = op.saving_forward(backend_of(self.data), *arrays, **params)
         except Exception as error:
-            _explain(error, op, arrays)
+            explain(error, op, arrays)
             raise
-        saved = op.saved(arrays)
-        ys = y if op.saves_y else None
-        if type(y) is tuple:
-            outputs = cast("tuple[Array, ...]", y)
-            node = Node(op, saved, ys, params, edges, tuple([a.shape for a in outputs]))
-            return tuple([Tensor(a, (node, i)) for i, a in enumerate(outputs[: op.visible])])
-        return Tensor(y, (Node(op, saved, ys, params, edges, (y.shape,)), 0))
+        return _recorded(op, y, arrays, edges, params)
 
     # ---- what it is --------------------------------------------------------------------------
 
@@ -112,7 +112,8 @@ class Tensor(ops.Methods):
     @property
     def grad(self) -> Tensor | None:
         """What `backward` has added up for this leaf; None before, and on computed tensors."""
-        return self.edge[0].grad if self.edge and isinstance(self.edge[0], Leaf) else None
+        leaf = self._own_leaf()
+        return leaf and leaf.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -121,14 +122,20 @@ class Tensor(ops.Methods):
             raise ValueError(f"grad has shape {value.shape}, but the tensor has {self.shape}")
         leaf.grad = value
 
+    def _own_leaf(self) -> Leaf | None:
+        """The leaf that this tensor is, also while it is frozen (see `requires_grad_`)."""
+        edge: Edge | None = self.edge or getattr(self, "_frozen", None)
+        return edge[0] if edge and isinstance(edge[0], Leaf) else None
+
     def _leaf(self, purpose: str) -> Leaf:
-        if self.edge is None or not isinstance(self.edge[0], Leaf):
+        leaf = self._own_leaf()
+        if leaf is None:
             raise RuntimeError(
                 f"{purpose} needs a leaf that requires grad (a Parameter, or a tensor made with "
                 "requires_grad=True); this tensor "
                 + ("was computed: use .detach()" if self.edge else "does not require grad")
             )
-        return self.edge[0]
+        return leaf
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Make this leaf collect a gradient, or stop it from doing so; returns itself."""
@@ -136,9 +143,12 @@ class Tensor(ops.Methods):
             raise RuntimeError("requires_grad_ works on leaves; on a computed tensor use .detach()")
         if requires_grad and self.dtype.kind not in "fc":
             raise TypeError(f"only floating tensors can require grad, not {self.dtype}")
-        if requires_grad != self.requires_grad:
+        if requires_grad and self.edge is None:
             self.data = self.backend.asarray(self.data)  # NumPy's scalars could not be written
-            self.edge = (Leaf(self.shape, self.dtype), 0) if requires_grad else None
+            frozen = getattr(self, "_frozen", None)  # keeps its place, and its .grad, when thawed
+            self.edge = frozen or (Leaf(self.shape, self.dtype), 0)
+        elif not requires_grad and self.edge is not None:
+            self._frozen, self.edge = self.edge, None
         return self
 
     def detach(self) -> Tensor:
@@ -194,14 +204,17 @@ class Tensor(ops.Methods):
     def become(self, data: Array) -> None:
         """Give this leaf another array (on another device, say); the gradient is forgotten."""
         self.data = data
+        fresh = (Leaf(data.shape, data.dtype), 0)
         if self.edge is not None:
             self._leaf("become")
-            self.edge = (Leaf(data.shape, data.dtype), 0)
+            self.edge = fresh
+        self._frozen = fresh
 
     def mark_written(self) -> None:
         """Tell the tape that `data` was written in place: older graphs through it are stale."""
-        if self.edge is not None:
-            self._leaf("mark_written").renumber()
+        leaf = self._own_leaf()
+        if leaf is not None:
+            leaf.renumber()
 
     def numel(self) -> int:
         """The number of elements."""
@@ -294,6 +307,19 @@ class Tensor(ops.Methods):
             collect(leaf, g, create_graph)
 
 
+def _recorded(
+    op: Op, y: Any, arrays: list[Any], edges: list[Edge | None], params: dict[str, Any]
+) -> Any:
+    """The outputs of an op as tensors on a new node of the tape."""
+    saved = op.saved(arrays)
+    ys = y if op.saves_y else None
+    if type(y) is not tuple:
+        return Tensor(y, (Node(op, saved, ys, params, edges, (y.shape,)), 0))
+    parts = cast("tuple[Array, ...]", y)
+    node = Node(op, saved, ys, params, edges, tuple([a.shape for a in parts]))
+    return tuple([Tensor(a, (node, i)) for i, a in enumerate(parts[: op.visible])])
+
+
 def collect(leaf: Leaf, g: Any, create_graph: bool) -> None:
     """Add the cotangent that a sweep has found to the leaf's `.grad`, in the leaf's dtype."""
     found: Tensor = g if create_graph else Tensor(g)
@@ -322,23 +348,3 @@ def to_backend(array: Array, backend: Backend) -> Array:
     """An array moved to `backend`, if it is not there already."""
     source = backend_of(array)
     return array if source is backend else backend.from_host(source.to_host(array))
-
-
-def _constant(x: Any) -> Any:
-    """An argument of an op that is no tensor: an array as it is, a NumPy scalar as a number."""
-    if isinstance(x, np.generic):
-        return cast("Any", x).item()
-    if is_array(x):
-        return x
-    raise TypeError(
-        f"expected a tensor, an array or a number, got {type(x).__name__}; write mg.tensor(...)"
-    )
-
-
-def _explain(error: Exception, op: Op, arrays: Sequence[Any]) -> None:
-    """Add to an error which op met which shapes, and the cause if devices were mixed."""
-    shown = ", ".join(str(a.shape) if is_array(a) else repr(a) for a in arrays)
-    error.add_note(f"in minigrad op {op.name}: arguments of shapes {shown}")
-    devices = sorted({backend_of(a).device for a in arrays if is_array(a)})
-    if len(devices) > 1:
-        error.add_note(f"the arguments live on {devices}: move one with .to({devices[-1]!r})")

@@ -9,6 +9,7 @@ import numpy as np
 
 from minigrad.backend.base import Array, Backend
 from minigrad.backend.erf import erf
+from minigrad.backend.where import where
 
 BLOCK = 65536  # numbers whose places are written out at a time: they stay in the cache
 FEW = 1024  # numbers below which that does not pay
@@ -21,6 +22,8 @@ class NumpyBackend(Backend):
     name = "numpy"
     device = "cpu"
     array_types = (np.ndarray, *{np.dtype(c).type for c in "?bBhHiIlLqQefdFD"})
+
+    where = staticmethod(where)
 
     def __init__(self) -> None:
         super().__init__(np)
