@@ -60,16 +60,16 @@ class Tensor(ops.Methods):
                 edges.append(None)
         if mixed and op.fit is not None:
             arrays = promoted(arrays)
+        recorded = recorded and op.differentiable and tape.mode.recording
+        run = op.saving_forward if recorded else op.forward
         try:
-            if not (recorded and op.differentiable and tape.mode.recording):
-                y = op.forward(backend_of(self.data), *arrays, **params)
-                if type(y) is tuple:
-                    return tuple(map(Tensor, cast("tuple[Array, ...]", y)))
-                return Tensor(y)
-            y = op.saving_forward(backend_of(self.data), *arrays, **params)
+            y = run(backend_of(self.data), *arrays, **params)
         except Exception as error:
             explain(error, op, arrays)
             raise
+        if not recorded:
+            several: bool = type(y) is tuple
+            return tuple(map(Tensor, y)) if several else Tensor(y)
         return _recorded(op, y, arrays, edges, params)
 
     # ---- what it is --------------------------------------------------------------------------
