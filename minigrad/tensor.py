@@ -68,8 +68,7 @@ class Tensor(ops.Methods):
             explain(error, op, arrays)
             raise
         if not recorded:
-            several: bool = type(y) is tuple
-            return tuple(map(Tensor, y)) if several else Tensor(y)
+            return _unrecorded(y)
         return _recorded(op, y, arrays, edges, params)
 
     # ---- what it is --------------------------------------------------------------------------
@@ -305,6 +304,13 @@ class Tensor(ops.Methods):
         for (leaf, _), g in tape.sweep(seed, lift=lift, retain=retain).items():
             assert isinstance(leaf, Leaf)
             collect(leaf, g, create_graph)
+
+
+def _unrecorded(y: Any) -> Any:
+    """The outputs of an op as tensors off the tape."""
+    if type(y) is not tuple:
+        return Tensor(y)
+    return tuple([Tensor(part) for part in cast("tuple[Array, ...]", y)])
 
 
 def _recorded(
