@@ -156,7 +156,7 @@ def draw_picture(path: Path, results: dict[str, dict[str, Any]], args: argparse.
     right.set_ylim(bottom=max(right.get_ylim()[0], 1e-40))
     for axes in left, right:
         axes.grid(color="0.9")
-    left.legend(loc="center left")
+    left.legend(loc="lower left")
     right.legend(loc="lower left")
     figure.savefig(path, dpi=130)
 
