@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from minigrad.backend import backend_of, get_backend, is_array
+from minigrad.backend import backend_of, get_backend, is_array, to_backend
 from minigrad.ops.shape import ints
-from minigrad.tensor import Tensor, to_backend
+from minigrad.tensor import Tensor
 
 _default: dict[str, Any] = {"device": "cpu", "dtype": np.dtype(np.float32)}
 

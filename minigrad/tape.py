@@ -304,9 +304,7 @@ def _history(roots: Iterable[Node | Leaf]) -> tuple[list[Node], bool]:
     return sorted(seen, key=attrgetter("order"), reverse=True), written
 
 
-def _leading_to(
-    targets: Sequence[Edge], nodes: list[Node]
-) -> tuple[set[Node | Leaf], set[Node]]:
+def _leading_to(targets: Sequence[Edge], nodes: list[Node]) -> tuple[set[Node | Leaf], set[Node]]:
     """What leads to a target: the nodes to pass through, and these with the targets' own nodes.
 
     A freed node counts: what lay behind it is forgotten, so that it must raise.

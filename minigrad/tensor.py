@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from minigrad import ops, tape
-from minigrad.backend import Array, Backend, backend_of, is_array
+from minigrad.backend import Array, Backend, backend_of, is_array, to_backend
 from minigrad.op import Op
 from minigrad.ops.arguments import constant, explain, promoted
 from minigrad.tape import Edge, Leaf, Node
@@ -348,9 +348,3 @@ def seed_of(output: Tensor, gradient: Tensor | None, name: str) -> Tensor:
             f"{name}: the gradient has shape {gradient.shape}, the output {output.shape}"
         )
     return gradient
-
-
-def to_backend(array: Array, backend: Backend) -> Array:
-    """An array moved to `backend`, if it is not there already."""
-    source = backend_of(array)
-    return array if source is backend else backend.from_host(source.to_host(array))

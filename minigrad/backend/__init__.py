@@ -55,3 +55,9 @@ def backend_of(*xs: object) -> Backend:
 def is_array(x: object) -> bool:
     """Whether `x` is an array of a backend that is in use."""
     return type(x) in array_types
+
+
+def to_backend(array: Array, backend: Backend) -> Array:
+    """An array moved to `backend`, if it is not there already."""
+    source = backend_of(array)
+    return array if source is backend else backend.from_host(source.to_host(array))

@@ -48,13 +48,13 @@ def save(
     tensors: Mapping[str, Any],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Save named tensors in a safetensors file, whole or not at all; a file of that name goes.
+    """Save named tensors in a safetensors file: whole, or the file stays what it was before.
 
     `tensors` may also be a tree, such as the checkpoint below: dicts, lists and tuples whose leaves
     are tensors, NumPy arrays, numbers, text or None. `load` then gives the same tree, with arrays
     as Tensors, NumPy scalars as Python numbers and named tuples as tuples. In the file a tensor's
     name is its dotted path (`model.weight`), so that any reader of safetensors finds it; what is
-    not a tensor travels as JSON in the metadata. Values keep their bits, whatever their device.
+    not a tensor travels as JSON in the metadata. Values keep their bits, on whatever device.
 
     Args:
         path: where to; the folder must exist.
