@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import _one_thread  # noqa: F401 -- first: NumPy looks at the number of threads when it is loaded
 import numpy as np
 from _options import device, not_negative, positive
 from _progress import progress
