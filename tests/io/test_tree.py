@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -75,6 +75,9 @@ def assert_same(loaded: Any, saved: Any) -> None:
 
 
 @given(trees)
+@example({"__metadata__": np.ones(1)})
+@example({"a": {"b": np.ones(1)}, "a.b": np.ones(2), "a.b_": np.ones(3)})
+@example({"a": np.ones(1), "x": {"$tensor": "a"}, "y": {"$tuple": [np.ones(2)]}, "$": {}})
 def test_any_tree_comes_back(file: Path, tree: dict[str, Any]) -> None:
     mg.save(file, tree)
     assert_same(mg.load(file).tensors, tree)
