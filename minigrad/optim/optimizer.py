@@ -150,7 +150,7 @@ class Optimizer(ABC):
         for group in self.param_groups:
             group.update({key: plain(group[key]) for key in self.defaults})
             for name, p in zip(group["param_names"], group["params"], strict=True):
-                if p.grad is not None:
+                if p.requires_grad and p.grad is not None:
                     self._step_one(name, p, p.grad.data, group)
         return loss
 
