@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend.base import Array, Backend
+from minigrad.backend.base import Array, Backend, Kernel
 from minigrad.backend.erf import erf
 from minigrad.backend.where import where
 
 BLOCK = 65536  # numbers whose places are written out at a time: they stay in the cache
 FEW = 1024  # numbers below which that does not pay
+LARGE = 2**17  # numbers from which a fused function goes through its arrays in blocks
 CACHE = 2**18  # bytes of each array to compute on at a time: a few of them stay in a core's cache
 
 
@@ -37,6 +39,11 @@ class NumpyBackend(Backend):
     def erf(self, x: Array, out: Array | None = None) -> Array:
         return erf(x, out)
 
+    def compile(self, kernel: Kernel) -> Callable[..., tuple[Array, ...]]:
+        run = super().compile(kernel)
+        whole = all(lanes.dim is None for lanes in (*kernel.inputs, *kernel.outputs))
+        return _by_blocks(run) if whole else run
+
     def by_row(self, ufunc: Any, x: Array, column: Array, out: Array | None = None) -> Array:
         # NumPy copies a broadcast operand into its buffer where a row fits there: 43 → 20 µs for
         # (256, 512) in float32 when none does.
@@ -55,6 +62,25 @@ class NumpyBackend(Backend):
             _add_rows(into, index, values)
         else:
             np.add.at(into, index, values)
+
+
+def _by_blocks(run: Callable[..., tuple[Array, ...]]) -> Callable[..., tuple[Array, ...]]:
+    """Run on blocks that stay in the cache: silu's backward on (4096, 512), 6.6 → 2.6 ms."""
+
+    def run_by_blocks(*xs: Array) -> tuple[Array, ...]:
+        size, shape = xs[0].size, xs[0].shape
+        if size < LARGE or not all(x.shape == shape and x.flags.c_contiguous for x in xs):
+            return run(*xs)
+        flat, step = [x.reshape(-1) for x in xs], CACHE // 8
+        outs: list[Array] = []
+        for k in range(0, size, step):
+            ys = run(*[x[k : k + step] for x in flat])
+            outs = outs or [np.empty(size, y.dtype) for y in ys]
+            for out, y in zip(outs, ys, strict=True):
+                out[k : k + step] = y
+        return tuple([out.reshape(shape) for out in outs])
+
+    return run_by_blocks
 
 
 def _names_rows(index: Any, into: Array) -> bool:
