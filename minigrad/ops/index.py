@@ -85,7 +85,8 @@ def _plain(k: Any, device: Any) -> Any:
         return int(array)
     if not is_array(array) or (array is k and backend_of(k) is not device):
         host = np.asarray(array)  # a list or a host array: data, which may move
-        array = device.from_host(host.astype(np.int64) if host.size == 0 else host)
+        empty = host.size == 0 and host.dtype.kind == "f"  # what NumPy makes of []
+        array = device.from_host(host.astype(np.int64) if empty else host)
     if backend_of(array) is not device:
         raise ValueError(f"the index is not on {device.device}: write index.to({device.device!r})")
     if array.dtype.kind not in "iub":
