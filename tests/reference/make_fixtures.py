@@ -16,11 +16,12 @@ SEED = 0
 
 def main() -> None:
     warnings.filterwarnings("ignore", "reduction: 'mean' divides", UserWarning)  # of kl_div
-    versions = {"torch": torch.__version__, "numpy": np.__version__, "seed": str(SEED)}
+    # in one entry: the file's bytes do not depend on the order of several
+    made_by = f"torch {torch.__version__}, numpy {np.__version__}, seed {SEED}"
     for family, cases in FAMILIES.items():
         twice = duplicates(case.name for case in cases)
         assert not twice, f"two cases of one name: {twice}"
-        save(family, {case.name: run_torch(case, SEED) for case in cases}, versions)
+        save(family, {case.name: run_torch(case, SEED) for case in cases}, {"made_by": made_by})
         size = path_of(family).stat().st_size
         print(f"{family}: {len(cases)} cases, {size / 1e6:.2f} MB")  # noqa: T201  # a program
 
