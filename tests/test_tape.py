@@ -322,3 +322,17 @@ def test_devices_do_not_mix() -> None:
     other = "strict" if mg.get_default_device() == "cpu" else "cpu"
     with pytest.raises((TypeError, ValueError)):
         mg.ones(2) + mg.ones(2, device=other)
+
+
+def test_conversions_carry_gradients() -> None:
+    x = leaf(3)
+    scale = mg.tensor([1.0, 2.0, 3.0], dtype=mg.float32)
+    (x.float() * scale).sum().backward()
+    assert x.grad is not None
+    assert x.grad.dtype == mg.float64
+    assert x.grad.tolist() == [1.0, 2.0, 3.0]
+    other = "strict" if mg.get_default_device() == "cpu" else "cpu"
+    (x.to(other) * scale.double().to(other)).sum().backward()
+    assert x.grad.device == x.device
+    assert x.grad.tolist() == [2.0, 4.0, 6.0]
+    assert not x.long().requires_grad
