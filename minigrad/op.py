@@ -64,13 +64,13 @@ class Op:
     def __call__(self, x: float, /, *xs: Any, **params: Any) -> Any: ...
     @overload
     def __call__(self, x: V, /, *xs: Any, **params: Any) -> V: ...
-    def __call__(self, x: Any, /, *xs: Any, **params: Any) -> Any:
-        for other in (x, *xs):
-            if type(other) not in array_types:  # asked first: a failing getattr is dearer
-                run = getattr(other, "__run_op__", None)
+    def __call__(self, *xs: Any, **params: Any) -> Any:
+        for x in xs:
+            if type(x) not in array_types:  # asked first: a failing getattr is dearer
+                run = getattr(x, "__run_op__", None)
                 if run is not None:
-                    return run(self, (x, *xs), params)
-        return self.forward(backend_of(x, *xs), x, *xs, **params)
+                    return run(self, xs, params)
+        return self.forward(backend_of(*xs), *xs, **params)
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...

@@ -191,7 +191,10 @@ def _pull(
         raise RuntimeError(_FREED)
     if op.through is not None and type(slots[0]) is Later and _passed(node, slots[0], table, lift):
         return
-    xs, y = _recall(node, op, lift)
+    if lift is None and not op.shapes_of:
+        xs, y = node.xs or (None,) * len(edges), node.ys
+    else:
+        xs, y = _recall(node, op, lift)
     g = [_settled(slot) for slot in slots] if op.several else _settled(slots[0])
     if op.joint:
         needs = [e is not None and (wanted is None or e[0] in wanted) for e in edges]

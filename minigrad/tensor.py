@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from minigrad import ops, tape
-from minigrad.backend import Array, Backend, backend_of, is_array, to_backend
+from minigrad.backend import Array, Backend, array_types, backend_of, is_array, to_backend
 from minigrad.op import Op
 from minigrad.ops.arguments import constant, explain, promoted
 from minigrad.tape import Edge, Leaf, Node
@@ -63,7 +63,7 @@ class Tensor(ops.Methods):
         recorded = recorded and op.differentiable and tape.mode.recording
         run = op.saving_forward if recorded else op.forward
         try:
-            y = run(backend_of(self.data), *arrays, **params)
+            y = run(array_types[type(self.data)], *arrays, **params)
         except Exception as error:
             explain(error, op, arrays)
             raise
@@ -317,7 +317,8 @@ def _recorded(
     op: Op, y: Any, arrays: list[Any], edges: list[Edge | None], params: dict[str, Any]
 ) -> Any:
     """The outputs of an op as tensors on a new node of the tape."""
-    saved = op.saved(arrays)
+    keep = op.saves_xs
+    saved = arrays if keep is True else None if keep is False else op.saved(arrays)
     ys = y if op.saves_y else None
     if type(y) is not tuple:
         return Tensor(y, (Node(op, saved, ys, params, edges, (y.shape,)), 0))

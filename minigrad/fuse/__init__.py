@@ -48,7 +48,7 @@ class FusedOp(Op):
         self.inputs = inputs
         self.outputs = outputs
         self.visible = len(program.outputs)
-        self.saves_y = True
+        self.saves_xs, self.saves_y = [], True  # of the inputs, what `saved` says
         # results that are arguments as they came: a user's must not change when those are written
         lanes = {ref for group in program.inputs for ref in group.refs}
         self._copies = [

@@ -165,7 +165,7 @@ expm1 = Elementwise(
 )
 sqrt = Elementwise("sqrt", "Square root, y = √x.", lambda g, y, _x: g * (0.5 / y), c="sqrt({0})")
 tanh = Elementwise(
-    "tanh", "Hyperbolic tangent, y = tanh x.", lambda g, y, _x: g * (1.0 - y * y), c="tanh({0})"
+    "tanh", "Hyperbolic tangent, y = tanh x.", lambda g, y, _x: g - g * y * y, c="tanh({0})"
 )
 sigmoid = Elementwise(
     "sigmoid",
