@@ -123,6 +123,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=Plan.rounds, help="calm rounds wanted")
     parser.add_argument("--turn", type=float, default=Plan.turn_s, help="seconds of a turn")
     parser.add_argument("--calm", type=float, default=Plan.calm, help="cores busy for others")
+    parser.add_argument("--attempts", type=int, default=Plan.attempts, help="times --rounds, tried")
     parser.add_argument("--threads", type=int, default=2, help="threads of each peer")
     parser.add_argument("--quick", action="store_true", help="a few short turns: does it work?")
     parser.add_argument("--noisy", action="store_true", help="show what the peers print")
@@ -132,7 +133,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
-    plan = QUICK if options.quick else Plan(options.rounds, options.turn, options.calm)
+    plan = (
+        QUICK
+        if options.quick
+        else Plan(options.rounds, options.turn, options.calm, options.attempts)
+    )
     peers = [*ALWAYS, *filter(None, options.peers.split(","))]
     workloads = options.rows.split(",")
     benchmark = Benchmark(peers, plan, options.threads, options.noisy)

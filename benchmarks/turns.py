@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-PAUSE = 0.03  # idle threads of the peer before spin for a while; then they sleep
+PAUSE = 0.15  # OpenBLAS lets idle threads spin for 0.1 s, and the next turn would suffer
 
 
 class Asked(Protocol):
