@@ -317,8 +317,7 @@ def _recorded(
     op: Op, y: Any, arrays: list[Any], edges: list[Edge | None], params: dict[str, Any]
 ) -> Any:
     """The outputs of an op as tensors on a new node of the tape."""
-    keep = op.saves_xs
-    saved = arrays if keep is True else None if keep is False else op.saved(arrays)
+    saved = None if op.saves_xs is False else op.saved(arrays)
     ys = y if op.saves_y else None
     if type(y) is not tuple:
         return Tensor(y, (Node(op, saved, ys, params, edges, (y.shape,)), 0))
