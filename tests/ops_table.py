@@ -277,7 +277,8 @@ def split(x: np.ndarray, split_size: Any, dim: int) -> tuple[np.ndarray, ...]:
 
 
 def chunk(x: np.ndarray, chunks: int, dim: int) -> tuple[np.ndarray, ...]:
-    return split(x, max(1, math.ceil(x.shape[dim] / chunks)), dim)
+    extent = x.shape[dim]
+    return split(x, math.ceil(extent / chunks) if extent else [0] * chunks, dim)
 
 
 def squeeze(x: np.ndarray, dim: int | None) -> np.ndarray:

@@ -19,6 +19,9 @@ extern float goto inline int long new operator register short signed sizeof stat
 template this typedef union unsigned void volatile threadIdx blockIdx blockDim gridDim INFINITY NAN
 """
 
+# NumPy deprecates a third argument by position here; elsewhere that is faster than by name
+_OUT_BY_NAME = ("maximum", "minimum")
+
 
 def kernel(program: Program, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Kernel:
     """Write a program out for every backend; `inputs` and `outputs` name its groups."""
@@ -249,7 +252,9 @@ class _Body:
                 self.owned.add(ref)
             return f"v{ref} = {call})"
         self.names[ref] = target
-        return f"{call}, {target})" if writes else f"{target}[...] = {call})"
+        if not writes:
+            return f"{target}[...] = {call})"
+        return f"{call}, {'out=' if op.ufunc in _OUT_BY_NAME else ''}{target})"
 
     def _reusable(self, arg: Ref, ref: Ref) -> bool:
         texts = self.texts

@@ -276,7 +276,7 @@ def chunk(x: V, chunks: int, dim: int = 0) -> tuple[V, ...]:
         raise ValueError(f"chunk: chunks must be positive, got {chunks}")
     tensor: Any = x
     extent = tensor.shape[axis_of(dim, tensor.ndim)]
-    return split(x, max(1, -(-extent // chunks)), dim)
+    return split(x, -(-extent // chunks) if extent else [0] * chunks, dim)
 
 
 def unbind(x: V, dim: int = 0) -> tuple[V, ...]:
