@@ -10,8 +10,7 @@ from minigrad.backend.base import Array
 
 FEW = 4096  # elements below which NumPy's own is as fast
 BLOCK = 16384  # elements at a time, so that temporaries stay in the cache
-
-_branching: Any = np.where  # whose stubs know less of its result than `Array` says
+_numpy: Any = np  # whose stubs know less of `where`'s result than `Array` says
 
 
 def where(condition: Array, a: Any, b: Any) -> Array:
@@ -22,7 +21,7 @@ def where(condition: Array, a: Any, b: Any) -> Array:
     """
     dtype = _one_format(condition, a, b)
     if dtype is None:
-        return _branching(condition, a, b)
+        return _numpy.where(condition, a, b)
     if not condition.flags.c_contiguous:
         return where(condition.T, *(x.T if _is_array(x) else x for x in (a, b))).T
     out = np.empty(condition.shape, dtype)
