@@ -70,11 +70,12 @@ def tensor(
         copied = to_backend(data, backend).astype(kind)
         copied = backend.asarray(copied if copied is not data else data.copy())
         return Tensor(copied).requires_grad_() if requires_grad else Tensor(copied)
-    host = np.array(_without_tensors(data))
-    if host.dtype == object or host.dtype.kind not in "biufc":
-        raise TypeError(
-            f"tensor: expected numbers in equally long lists, got {type(data).__name__}"
-        )
+    try:
+        host = np.array(_without_tensors(data))
+    except ValueError as error:
+        raise ValueError(f"tensor: the lists are not equally long: {error}") from None
+    if host.dtype.kind not in "biufc":
+        raise TypeError(f"tensor: expected numbers or lists of them, got {type(data).__name__}")
     if dtype is not None:
         host = host.astype(dtype)
     elif host.dtype.kind == "f":

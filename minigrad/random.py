@@ -64,6 +64,13 @@ def _stream(generator: Generator | None) -> np.random.Generator:
     return (generator or default_generator).numpy
 
 
+def _floating(dtype: Any) -> np.dtype[Any]:
+    kind = resolve(dtype)
+    if kind.kind != "f":
+        raise TypeError(f"these numbers are not whole: expected a floating dtype, not {kind}")
+    return kind
+
+
 def rand(
     *size: Any,
     dtype: Any = None,
@@ -72,7 +79,7 @@ def rand(
     generator: Generator | None = None,
 ) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    kind = resolve(dtype)
+    kind = _floating(dtype)
     narrow = np.float64 if kind == np.float64 else np.float32
     values = _stream(generator).random(ints(size) if size else (), dtype=narrow)
     if kind.itemsize < 4:  # rounding to nearest would give 1 now and then
@@ -88,7 +95,7 @@ def randn(
     generator: Generator | None = None,
 ) -> Tensor:
     """Numbers from the normal distribution of mean 0 and variance 1."""
-    kind = resolve(dtype)
+    kind = _floating(dtype)
     narrow = np.float64 if kind == np.float64 else np.float32
     values = _stream(generator).standard_normal(ints(size) if size else (), dtype=narrow)
     return wrap(np.asarray(values, kind), device, requires_grad)
@@ -96,14 +103,16 @@ def randn(
 
 def randint(
     low: int,
-    high: int,
-    size: Any,
+    high: Any,
+    size: Any = None,
     *,
     dtype: Any = np.int64,
     device: str | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Integers in [low, high), all equally likely."""
+    """Integers in [low, high), all equally likely; mg.randint(high, size) starts at 0."""
+    if size is None:
+        low, high, size = 0, low, high
     values = _stream(generator).integers(low, high, size=ints((size,)), dtype=np.int64)
     return wrap(np.asarray(values, dtype), device, False)
 

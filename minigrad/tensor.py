@@ -117,6 +117,8 @@ class Tensor(ops.Methods):
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         leaf = self._leaf("to set .grad")
+        if value is not None and not isinstance(value, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  # not all check types
+            raise TypeError(f"grad must be a Tensor or None, not {type(value).__name__}")
         if value is not None and value.shape != self.shape:
             raise ValueError(f"grad has shape {value.shape}, but the tensor has {self.shape}")
         leaf.grad = value
@@ -235,25 +237,6 @@ class Tensor(ops.Methods):
             raise TypeError("cannot iterate over a 0-d tensor; write x.item() for its value")
         return iter(ops.unbind(self))
 
-    def __getitem__(self, key: Any) -> Tensor:
-        return ops.getitem(self, key)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
-
-    @property
-    def T(self) -> Tensor:
-        """The axes in reverse order: the transpose of a matrix."""
-        return ops.permute(self, *range(self.ndim - 1, -1, -1))
-
-    @property
-    def mT(self) -> Tensor:
-        """The last two axes swapped: the transpose of each matrix in a stack."""
-        return ops.transpose(self, -1, -2)
-
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError(
             "tensors are values and cannot be written by index: build the result instead with "
@@ -273,6 +256,17 @@ class Tensor(ops.Methods):
         if self.dtype.kind not in "iub":
             raise TypeError(f"only an integer tensor can be an index, not {self.dtype}")
         return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.ndim == 0 else super().__format__(spec)
+
+    def __getstate__(self) -> object:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "a computed tensor cannot be copied or pickled, because its whole graph would be, "
+                "too: write x.detach()"
+            )
+        return super().__getstate__()
 
     def __repr__(self) -> str:
         text = np.array2string(self.backend.to_host(self.data), separator=", ", prefix="tensor(")

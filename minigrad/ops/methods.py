@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 from minigrad.ops import contract, convert, elementwise, index, normalise, reduce, shape
 from minigrad.ops.operators import Operators
 
@@ -100,6 +102,22 @@ class Methods(Operators):
     topk = index.topk
 
     matmul = contract.matmul
+    __matmul__ = contract.matmul
+    __getitem__ = index.getitem
+
+    def __rmatmul__(self, other: Any) -> Self:
+        return contract.matmul(other, self)
+
+    @property
+    def T(self) -> Self:
+        """The axes in reverse order: the transpose of a matrix."""
+        axes: Any = self
+        return shape.permute(self, *range(axes.ndim - 1, -1, -1))
+
+    @property
+    def mT(self) -> Self:
+        """The last two axes swapped: the transpose of each matrix in a stack."""
+        return shape.transpose(self, -1, -2)
 
     to = convert.to
     cpu = convert.cpu

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from itertools import accumulate
 from operator import neg
@@ -21,7 +22,7 @@ def ints(args: Sequence[Any]) -> tuple[int, ...]:
     """Read `f(2, 3)` and `f((2, 3))` alike."""
     several = len(args) == 1 and isinstance(args[0], Sequence)
     inner = cast("Sequence[Any]", args[0]) if several else args
-    return tuple(int(i) for i in inner)
+    return tuple(map(operator.index, inner))
 
 
 def axis_of(dim: int, ndim: int) -> int:
