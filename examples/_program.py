@@ -1,4 +1,4 @@
-"""What the programs share around their subject: options, one-line errors, a training loop, a picture."""
+"""What the programs share around their subject: options, errors, a training loop, a picture."""
 
 from __future__ import annotations
 
