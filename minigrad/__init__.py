@@ -38,6 +38,7 @@ from minigrad.creation import zeros as zeros
 from minigrad.creation import zeros_like as zeros_like
 from minigrad.fuse import FuseError as FuseError
 from minigrad.fuse import fuse as fuse
+from minigrad.fuse import named as named
 from minigrad.io import load as load
 from minigrad.io import save as save
 from minigrad.ops import *  # noqa: F403  # every primitive is a function of the package

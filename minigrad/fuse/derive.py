@@ -34,7 +34,7 @@ def with_hidden_outputs(program: Program) -> Program:
     read = _read(program, tracer.values, groups, set(outputs))
     hidden = sorted(ref for ref in read if program.values[ref] is not None and ref not in outputs)
     extra = tuple(Group((ref,)) for ref in hidden)
-    return Program(program.values, program.inputs, program.outputs + extra)
+    return Program(program.values, program.inputs, program.outputs + extra, program.names)
 
 
 def pull_back(program: Program, present: Sequence[bool], wanted: Sequence[bool]) -> Pullback:
@@ -52,7 +52,7 @@ def pull_back(program: Program, present: Sequence[bool], wanted: Sequence[bool])
     used = needed(values, groups)
     xs = [k for k, group in enumerate(program.inputs) if used.intersection(group.refs)]
     inputs = (*seeds, *(program.inputs[k] for k in xs), *(program.outputs[k] for k in ys))
-    derived = pruned(Program(tuple(values), inputs, groups))
+    derived = pruned(Program(tuple(values), inputs, groups, program.names))
     return Pullback(derived, tuple(xs), tuple(ys), gives)
 
 

@@ -7,7 +7,16 @@ import re
 from collections.abc import Sequence
 
 from minigrad.backend import Kernel, Lanes
-from minigrad.fuse.program import Arg, Group, Program, Ref, Tracer, pruned, renamed
+from minigrad.fuse.program import (
+    Arg,
+    Group,
+    Program,
+    Ref,
+    Tracer,
+    pruned,
+    renamed,
+    renumbered_names,
+)
 from minigrad.fuse.symbol import apply
 from minigrad.ops import Elementwise
 
@@ -26,8 +35,20 @@ _OUT_BY_NAME = ("maximum", "minimum")
 def kernel(program: Program, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Kernel:
     """Write a program out for every backend; `inputs` and `outputs` name its groups."""
     program, name = _expanded(program), _identifier(name)
-    names = _distinct(program, name, [*inputs, *outputs])
-    texts = _Texts(program, names[: len(inputs)], names[len(inputs) :])
+    results = {ref for group in program.outputs for ref in group.refs}
+    inner = {
+        ref: given
+        for ref, given in program.names.items()
+        if program.values[ref] is not None and ref not in results
+    }
+    groups = [*program.inputs, *program.outputs, *(Group((ref,)) for ref in inner)]
+    names = iter(_distinct(program, name, groups, [*inputs, *outputs, *inner.values()]))
+    texts = _Texts(
+        program,
+        [next(names) for _ in program.inputs],
+        [next(names) for _ in program.outputs],
+        dict(zip(inner, names, strict=True)),
+    )
     return Kernel(
         name,
         tuple(map(_lanes, program.inputs, texts.inputs)),
@@ -42,16 +63,16 @@ def _identifier(name: str) -> str:
     return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
-def _distinct(program: Program, function: str, names: Sequence[str]) -> list[str]:
-    """The names, with _ behind those that would hide another, or what the texts call."""
+def _distinct(
+    program: Program, function: str, groups: Sequence[Group], names: Sequence[str]
+) -> list[str]:
+    """The groups' names, with _ behind those that would hide another, or what the texts call."""
     taken = {function, *_RESERVED.split()}
     for instruction in program.values:
         if instruction is not None:
             taken.update((instruction[0].ufunc, *re.findall(r"\w+", instruction[0].c)))
     distinct: list[str] = []
-    for group, name in zip(
-        (*program.inputs, *program.outputs), map(_identifier, names), strict=True
-    ):
+    for group, name in zip(groups, map(_identifier, names), strict=True):
         while re.fullmatch(r"[vk]\d+", name) or taken.intersection(
             {name, *_lanes(group, name).names}
         ):
@@ -83,6 +104,7 @@ def _expanded(program: Program) -> Program:
             tuple(tracer.values),
             tuple(renamed(group, here) for group in program.inputs),
             tuple(renamed(group, here) for group in program.outputs),
+            renumbered_names(program, here),
         )
     )
 
@@ -103,10 +125,21 @@ def take_apart(group: Group, name: str) -> list[str]:
 class _Texts:
     """What both texts of a program need: the names of its lanes, and how its values are used."""
 
-    def __init__(self, program: Program, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        inner: dict[Ref, str],
+    ) -> None:
         self.program = program
         self.inputs = inputs
         self.outputs = outputs
+        self.inner = inner  # the names of values that are neither
+        self.labels = dict(inner)
+        for group, name in zip(program.outputs, outputs, strict=True):
+            if group.dim is None:
+                self.labels.update(dict.fromkeys(refs(group.refs), name))
         self.names: dict[Ref, str] = {}
         for group, name in zip(program.inputs, self.inputs, strict=True):
             self.names.update(zip(refs(group.refs), _lanes(group, name).names, strict=True))
@@ -169,9 +202,9 @@ class _Texts:
             if instruction is not None:
                 op, args = instruction
                 operands = [names[a] if isinstance(a, int) else _c_literal(a) for a in args]
-                names[ref] = f"v{ref}"
+                names[ref] = self.inner.get(ref, f"v{ref}")
                 kind = "bool" if op.boolean else "T"
-                lines.append(f"{kind} v{ref} = {op.c.format(*operands)};")
+                lines.append(f"{kind} {names[ref]} = {op.c.format(*operands)};")
         for group, name in zip(self.program.outputs, self.outputs, strict=True):
             for ref, lane in zip(group.refs, _lanes(group, name).names, strict=True):
                 source = names[ref] if isinstance(ref, int) else _c_literal(ref)
@@ -242,19 +275,18 @@ class _Body:
         call = f"{op.ufunc}({', '.join(operands)}"
         writes = self.reuse and not op.boolean and op.ufunc != "where"  # takes an `out`
         target = self.homes.get(ref)
+        if target is not None and not writes:
+            self.names[ref] = target
+            return f"{target}[...] = {call})"
+        label = target or self.texts.labels.get(ref, "")
+        if target is None and not op.boolean:
+            self.owned.add(ref)
         if target is None and writes:
             target = next((self.names[a] for a in refs(args) if self._reusable(a, ref)), None)
-            if target is not None:
-                self.owned.add(ref)
-        if target is None:
-            self.names[ref] = f"v{ref}"
-            if not op.boolean:
-                self.owned.add(ref)
-            return f"v{ref} = {call})"
-        self.names[ref] = target
-        if not writes:
-            return f"{target}[...] = {call})"
-        return f"{call}, {'out=' if op.ufunc in _OUT_BY_NAME else ''}{target})"
+        if target is not None:
+            call += f", {'out=' if op.ufunc in _OUT_BY_NAME else ''}{target}"
+        self.names[ref] = label or target or f"v{ref}"
+        return f"{call})" if self.names[ref] == target else f"{self.names[ref]} = {call})"
 
     def _reusable(self, arg: Ref, ref: Ref) -> bool:
         texts = self.texts

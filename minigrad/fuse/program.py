@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from minigrad import ops
 from minigrad.ops import Elementwise
@@ -28,6 +28,12 @@ class Program:
     values: tuple[Instruction | None, ...]
     inputs: tuple[Group, ...]
     outputs: tuple[Group, ...]
+    names: Mapping[Ref, str] = field(default_factory=dict[Ref, str])  # of values that were named
+
+    def name_of(self, group: Group, default: str) -> str:
+        """The name of a result, if it is a value that was named."""
+        (ref, *others) = group.refs
+        return self.names.get(ref, default) if isinstance(ref, int) and not others else default
 
 
 def needed(values: Sequence[Instruction | None], outputs: Iterable[Group]) -> set[Ref]:
@@ -53,6 +59,7 @@ class Tracer:
 
     def __init__(self) -> None:
         self.values: list[Instruction | None] = []
+        self.names: dict[Ref, str] = {}
         self._known: dict[object, Arg] = {}
 
     def lane(self) -> Ref:
@@ -132,7 +139,15 @@ def pruned(program: Program) -> Program:
         tuple(renumbered),
         tuple(renamed(group, here) for group in program.inputs),
         tuple(renamed(group, here) for group in program.outputs),
+        renumbered_names(program, here),
     )
+
+
+def renumbered_names(program: Program, here: Mapping[Ref, Arg]) -> dict[Ref, str]:
+    """The names of a program's values by what these are in another program."""
+    return {
+        ref: name for old, name in program.names.items() if isinstance(ref := here.get(old), int)
+    }
 
 
 def renamed(group: Group, here: dict[Ref, Arg]) -> Group:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from minigrad import ops
+from minigrad.fuse.named import listening
 from minigrad.fuse.program import Arg, Group, Program, Tracer, pruned
 from minigrad.op import Op
 from minigrad.ops import Elementwise, Operators
@@ -118,7 +119,15 @@ def trace(function: Callable[..., Any], arguments: int) -> tuple[Program, bool]:
     """Write a function down as a program; also whether it returns one value (not a tuple)."""
     tracer = Tracer()
     xs = [Argument(tracer) for _ in range(arguments)]
-    result = function(*xs)
+
+    def hear(name: str, value: Any) -> None:
+        if isinstance(value, Symbol) and not isinstance(value, Argument):
+            ref = value.ref()
+            if isinstance(ref, int):
+                tracer.names[ref] = name
+
+    with listening(hear):
+        result = function(*xs)
     single = not isinstance(result, (tuple, list))
     outputs: list[Any] = [result] if single else list(cast("Sequence[Any]", result))
     for y in outputs:
@@ -128,7 +137,6 @@ def trace(function: Callable[..., Any], arguments: int) -> tuple[Program, bool]:
                 f"tuple; it returned {type(y).__name__}"
             )
     groups = [x.group or Group((x.ref(),)) for x in xs]
-    program = Program(
-        tuple(tracer.values), tuple(groups), tuple(Group((y.ref(),)) for y in outputs)
-    )
+    results = tuple(Group((y.ref(),)) for y in outputs)
+    program = Program(tuple(tracer.values), tuple(groups), results, tracer.names)
     return pruned(program), single

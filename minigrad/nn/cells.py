@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigrad.fuse import fuse
+from minigrad.fuse import fuse, named
 from minigrad.nn.recurrent import Cell, Recurrent
 from minigrad.ops import affine, matmul, relu, sigmoid, tanh
 from minigrad.tensor import Tensor
@@ -69,8 +69,9 @@ class RNNCell(GatedCell):
 def lstm_gates(gates: Any, c: Any) -> Any:
     """The LSTM's equations after the matrix product; gates are the blocks i, f, g, o."""
     i, f, g, o = gates.chunk(4)
-    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    return sigmoid(o) * tanh(c), c
+    i, f, g, o = named(i=sigmoid(i), f=sigmoid(f), g=tanh(g), o=sigmoid(o))
+    c = f * c + i * g
+    return o * tanh(c), c
 
 
 class LSTMCell(GatedCell):
@@ -99,8 +100,8 @@ def gru_gates(p: Any, q: Any, h: Any) -> Any:
     """The GRU's equations, reset after the product; p and q are the blocks r, z, n."""
     p_r, p_z, p_n = p.chunk(3)
     q_r, q_z, q_n = q.chunk(3)
-    z = sigmoid(p_z + q_z)
-    n = tanh(p_n + sigmoid(p_r + q_r) * q_n)
+    r, z = named(r=sigmoid(p_r + q_r), z=sigmoid(p_z + q_z))
+    n = named(n=tanh(p_n + r * q_n))
     return n + z * (h - n)
 
 
