@@ -17,13 +17,15 @@ from minigrad.functional.activations import silu as silu
 from minigrad.functional.activations import softplus as softplus
 from minigrad.functional.activations import softsign as softsign
 from minigrad.functional.activations import threshold as threshold
+from minigrad.functional.attention import (
+    scaled_dot_product_attention as scaled_dot_product_attention,
+)
 from minigrad.functional.entropy import cross_entropy as cross_entropy
 from minigrad.functional.entropy import nll_loss as nll_loss
 from minigrad.functional.layers import dropout as dropout
 from minigrad.functional.layers import embedding as embedding
 from minigrad.functional.layers import one_hot as one_hot
 from minigrad.functional.layers import pad as pad
-from minigrad.functional.layers import scaled_dot_product_attention as scaled_dot_product_attention
 from minigrad.functional.losses import binary_cross_entropy as binary_cross_entropy
 from minigrad.functional.losses import (
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,

@@ -1,15 +1,11 @@
-"""What layers compute beside activations: linear maps, look-up, dropout, padding, attention."""
+"""What layers compute beside activations: look-up, dropout, padding."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from minigrad import ops
-from minigrad.creation import arange, ones
+from minigrad.creation import arange
 from minigrad.random import Generator, bernoulli_mask
 from minigrad.tensor import Tensor
 
@@ -105,55 +101,3 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.
         x = x[tuple(kept)]
         widths = [(max(0, b), max(0, a)) for b, a in widths]
     return ops.pad_constant(x, widths, value) if any(map(any, widths)) else x
-
-
-def scaled_dot_product_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    generator: Generator | None = None,
-) -> Tensor:
-    """softmax(scale · Q Kᵀ + mask) V, scale = 1/√E (Vaswani et al., 2017).
-
-    query (…, L, E), key (…, S, E), value (…, S, D); the result (…, L, D). attn_mask broadcasts to
-    (…, L, S): booleans, True where attention may go, or numbers that are added. is_causal: query i
-    sees keys 0 … i. A query that may see no key gives 0, with gradient 0 (PyTorch: NaN for some).
-
-    >>> import minigrad as mg
-    >>> q = mg.ones(2, 4)
-    >>> mg.functional.scaled_dot_product_attention(q, q, mg.eye(2), is_causal=True)
-    tensor([[1. , 0. ],
-            [0.5, 0.5]])
-    """
-    _check_attention(query, key, value, attn_mask, is_causal)
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores: Any = (query * scale) @ key.mT
-    if is_causal:
-        attn_mask = ops.tril(
-            ones(query.shape[-2], key.shape[-2], dtype=np.bool_, device=query.device)
-        )
-    if attn_mask is not None and attn_mask.dtype == np.bool_:
-        scores = ops.where(attn_mask, scores, -math.inf)
-    elif attn_mask is not None:
-        scores = scores + attn_mask
-    return dropout(ops.softmax(scores, -1), dropout_p, generator=generator) @ value
-
-
-def _check_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
-) -> None:
-    shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
-    if min(query.ndim, key.ndim, value.ndim) < 2:
-        raise ValueError(f"attention: expected (…, steps, features) each, got {shapes}")
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
-        raise ValueError(
-            "attention: expected query (…, L, E), key (…, S, E) and value (…, S, D), got " + shapes
-        )
-    if is_causal and mask is not None:
-        raise ValueError("attention: give attn_mask or is_causal, not both")
-    if mask is not None and mask.dtype.kind not in "bf":
-        raise TypeError(f"attention: attn_mask must hold booleans or floats, got {mask.dtype}")

@@ -27,6 +27,10 @@ from minigrad.nn.activation import Softplus as Softplus
 from minigrad.nn.activation import Softsign as Softsign
 from minigrad.nn.activation import Tanh as Tanh
 from minigrad.nn.activation import Threshold as Threshold
+from minigrad.nn.alignment import AdditiveAttention as AdditiveAttention
+from minigrad.nn.alignment import ContentAttention as ContentAttention
+from minigrad.nn.alignment import MultiplicativeAttention as MultiplicativeAttention
+from minigrad.nn.attention import MultiheadAttention as MultiheadAttention
 from minigrad.nn.cells import GRU as GRU
 from minigrad.nn.cells import LSTM as LSTM
 from minigrad.nn.cells import RNN as RNN
@@ -55,3 +59,8 @@ from minigrad.nn.norm import LayerNorm as LayerNorm
 from minigrad.nn.norm import RMSNorm as RMSNorm
 from minigrad.nn.recurrent import Cell as Cell
 from minigrad.nn.recurrent import Recurrent as Recurrent
+from minigrad.nn.transformer import Transformer as Transformer
+from minigrad.nn.transformer import TransformerDecoder as TransformerDecoder
+from minigrad.nn.transformer import TransformerEncoder as TransformerEncoder
+from minigrad.nn.transformer_layers import TransformerDecoderLayer as TransformerDecoderLayer
+from minigrad.nn.transformer_layers import TransformerEncoderLayer as TransformerEncoderLayer
