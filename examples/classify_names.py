@@ -1,7 +1,7 @@
 """Many to one: which script does the name of a syllable come from?
 
-Unicode names its characters, and `unicodedata` knows all the names: VAI SYLLABLE NGGEE, CUNEIFORM
-SIGN LUGAL. Without the script these are words, NGGEE and LUGAL, that follow the habits of those who
+Unicode names its characters, and `unicodedata` knows all the names: YI SYLLABLE NBOT, CUNEIFORM
+SIGN LUGAL. Without the script these are words, NBOT and LUGAL, that follow the habits of those who
 transcribe the script in Latin letters. A bidirectional LSTM reads such a word letter by letter, and
 what it holds at the end names the script. Words of all lengths share a batch (`lengths=`).
 
