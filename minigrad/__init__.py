@@ -12,6 +12,7 @@ from numpy import uint8 as uint8
 
 from minigrad import autograd as autograd
 from minigrad import functional as functional
+from minigrad import inspect as inspect
 from minigrad import io as io
 from minigrad import nn as nn
 from minigrad import optim as optim
