@@ -130,15 +130,16 @@ def sweep(
     targets: Sequence[Edge] | None = None,
     lift: Lift | None = None,
     retain: bool = False,
+    since: int = 0,
 ) -> dict[Edge, Value]:
     """Pull the cotangents in `seeds` back along the tape, newest node first.
 
     Returns the cotangent of each edge in `targets` (of every leaf when it is None) that anything
     flowed into. With `lift`, rules run on recorded values. Without `retain`, the nodes that were
-    passed through are freed.
+    passed through are freed. Nodes that are older than `since` are ends, as leaves are.
     """
     seeds = list(seeds)
-    nodes, written = _history(edge[0] for edge, _ in seeds)
+    nodes, written = _history((edge[0] for edge, _ in seeds), since)
     wanted, passes = (None, None) if targets is None else _leading_to(targets, nodes)
     wishes = set(targets or ())
     found: dict[Edge, Value] = {}
@@ -157,10 +158,19 @@ def sweep(
         if not retain and (passes is None or node in passes):
             node.op = node.xs = node.ys = None  # a later sweep through this node raises
             node.edges = ()
-    for leaf, slots in table.items():
-        if targets is None or (leaf, 0) in wishes:
-            found[leaf, 0] = _settled(slots[0])
-    return found
+    return found | _at_ends(table, None if targets is None else wishes)
+
+
+def now() -> int:
+    """A number between those of the nodes there are, and of those to come."""
+    return next(_creation)
+
+
+def sources(edges: Iterable[Edge], since: int) -> list[Edge]:
+    """The older values from which the nodes since then have computed `edges`, each once."""
+    nodes, _ = _history((edge[0] for edge in edges), since)
+    reached = [edge for node in nodes for edge in node.edges if edge is not None]
+    return list(dict.fromkeys(edge for edge in [*edges, *reached] if edge[0].order < since))
 
 
 def _note_wishes(
@@ -169,6 +179,16 @@ def _note_wishes(
     for i in range(len(slots)):
         if (node, i) in wishes:
             found[node, i] = slots[i] = _settled(slots[i])
+
+
+def _at_ends(table: Table, wishes: set[Edge] | None) -> dict[Edge, Value]:
+    """What has flowed to where the sweep ends: to leaves, and to nodes that it did not pass."""
+    return {
+        (end, i): _settled(slot)
+        for end, slots in table.items()
+        for i, slot in enumerate(slots)
+        if slot is not None and (wishes is None or (end, i) in wishes)
+    }
 
 
 def _settled(slot: Value) -> Value:
@@ -289,11 +309,11 @@ def _deliver(
     held.add(g, in_place=lift is None)
 
 
-def _history(roots: Iterable[Node | Leaf]) -> tuple[list[Node], bool]:
-    """All nodes that the roots were computed from, newest first; and whether a leaf was written."""
+def _history(roots: Iterable[Node | Leaf], since: int) -> tuple[list[Node], bool]:
+    """The nodes that the roots were computed from, newest first; and whether a leaf was written."""
     seen: set[Node] = set()
     written = False
-    stack = [root for root in roots if type(root) is Node]
+    stack = [root for root in roots if type(root) is Node and root.order >= since]
     while stack:
         node = stack.pop()
         if node not in seen:
@@ -301,7 +321,8 @@ def _history(roots: Iterable[Node | Leaf]) -> tuple[list[Node], bool]:
             for edge in node.edges:
                 if edge is not None:
                     if type(edge[0]) is Node:
-                        stack.append(edge[0])
+                        if edge[0].order >= since:
+                            stack.append(edge[0])
                     elif edge[0].order > node.order:
                         written = True
     return sorted(seen, key=attrgetter("order"), reverse=True), written
