@@ -49,6 +49,7 @@ from minigrad.random import rand as rand
 from minigrad.random import randint as randint
 from minigrad.random import randn as randn
 from minigrad.random import randperm as randperm
+from minigrad.scans import scan as scan
 from minigrad.tensor import Tensor as Tensor
 
 __version__ = "0.1.0"

@@ -39,6 +39,9 @@ class Op:
     view = False  # whether the output may lie in the memory of the first input
     fit: Callable[[Any, tuple[int, ...]], Any] | None = None  # undoes broadcasting, if it may occur
     inline: Callable[..., Any] | None = None  # the function that a fused op was traced from
+    # whether the rule of a weight takes g and the other inputs stacked along new first axes, and
+    # gives the sum over them
+    stacks = False
     # carries a waiting contribution to the input, so that it can go on waiting there
     through: Callable[[Later, dict[str, Any]], Later | None] | None = None
 
@@ -86,6 +89,11 @@ class Op:
     def __deepcopy__(self, _memo: Any) -> Self:
         return self  # like a function: a model that holds one can be copied
 
+    def keeps(self, count: int) -> Sequence[bool]:
+        """Which of `count` inputs some rule needs."""
+        keep = self.saves_xs
+        return [keep] * count if isinstance(keep, bool) else [*keep, *[False] * count][:count]
+
     def saved(self, xs: Sequence[Array]) -> Sequence[Array | None] | None:
         """The inputs that some rule needs, None in the place of the others, or None for none."""
         keep = self.saves_xs
@@ -126,6 +134,12 @@ class JointOp(Op):
         self, g: Any, y: Any, xs: Sequence[Any], needs: Sequence[bool], params: dict[str, Any]
     ) -> Sequence[Any]:
         return self.rules[0](g, y, *xs, **params)
+
+    def last_pull(
+        self, g: Any, y: Any, xs: Sequence[Any], needs: Sequence[bool], params: dict[str, Any]
+    ) -> Sequence[Any]:
+        """`pull`, and nobody pulls again: an op that holds much may let go of it on the way."""
+        return self.pull(g, y, xs, needs, params)
 
 
 def _needed(rules: Sequence[Rule]) -> tuple[bool | list[bool], bool, tuple[int, ...]]:

@@ -15,6 +15,7 @@ from typing import Any
 Value = Any
 Edge = tuple["Node | Leaf", int]  # the i-th output of a node: what a Tensor is a handle on
 Lift = Callable[[Value, Edge], Value]
+Fit = Callable[[Value, tuple[int, ...]], Value]  # undoes broadcasting
 
 # What waits for one value is summed before it holds more than this many bytes.
 WAITING_LIMIT = 32 * 2**20
@@ -82,19 +83,24 @@ class Later:
         return self.op(*self.xs, **self.params)
 
 
-class _Sum:
+class Gathering:
     """What has flowed into one value so far: a running total, and applications that wait."""
 
-    __slots__ = ("owned", "total", "waiting", "waiting_bytes")
+    __slots__ = ("in_place", "owned", "shape", "total", "waiting", "waiting_bytes")
 
-    def __init__(self, first: Value) -> None:
+    def __init__(self, shape: tuple[int, ...], in_place: bool = True) -> None:
+        self.shape = shape
+        self.in_place = in_place  # whether what is added may be written: arrays, not Tensors
         self.total: Value = None
         self.owned = False  # whether `total` was made here, so that it may be written
         self.waiting: dict[Any, list[Later]] = {}
         self.waiting_bytes = 0
-        self.add(first, in_place=False)
 
-    def add(self, g: Value, in_place: bool) -> None:
+    def add(self, g: Value, fit: Fit | None = None) -> None:
+        if g is None:
+            return
+        if fit is not None and g.shape != self.shape:
+            g = fit(g, self.shape)
         if type(g) is Later:
             self.waiting.setdefault(g.op, []).append(g)
             self.waiting_bytes += sum(x.nbytes for x in g.xs)
@@ -102,7 +108,7 @@ class _Sum:
                 self.settle()
         elif self.total is None:
             self.total = g
-        elif self.owned and in_place and self.total.dtype == g.dtype:
+        elif self.owned and self.in_place and self.total.dtype == g.dtype:
             self.total += g
         else:
             self.total = self.total + g
@@ -154,7 +160,7 @@ def sweep(
             if passes is None or node in passes:
                 if written:
                     _refuse_stale(node)
-                _pull(node, slots, wanted, table, lift)
+                _pull(node, slots, wanted, table, lift, retain)
         if not retain and (passes is None or node in passes):
             node.op = node.xs = node.ys = None  # a later sweep through this node raises
             node.edges = ()
@@ -193,7 +199,7 @@ def _at_ends(table: Table, wishes: set[Edge] | None) -> dict[Edge, Value]:
 
 def _settled(slot: Value) -> Value:
     """What a slot holds as one value: an absent cotangent stays None."""
-    if type(slot) is _Sum:
+    if type(slot) is Gathering:
         return slot.settle()
     return slot.run() if type(slot) is Later else slot
 
@@ -204,6 +210,7 @@ def _pull(
     wanted: set[Node | Leaf] | None,
     table: Table,
     lift: Lift | None,
+    retain: bool,
 ) -> None:
     """Run one node's rules, and deliver what they give to the node's inputs."""
     op, edges = node.op, node.edges
@@ -218,7 +225,8 @@ def _pull(
     g = [_settled(slot) for slot in slots] if op.several else _settled(slots[0])
     if op.joint:
         needs = [e is not None and (wanted is None or e[0] in wanted) for e in edges]
-        for edge, need, gx in zip(edges, needs, op.pull(g, y, xs, needs, node.params), strict=True):
+        pull = op.pull if retain else op.last_pull
+        for edge, need, gx in zip(edges, needs, pull(g, y, xs, needs, node.params), strict=True):
             if edge is not None and need and gx is not None:
                 _deliver(table, edge, gx, lift, op.fit)
         return
@@ -289,7 +297,7 @@ def _deliver(
     edge: Edge,
     g: Value,
     lift: Lift | None,
-    fit: Callable[[Value, tuple[int, ...]], Value] | None = None,
+    fit: Fit | None = None,
 ) -> None:
     """Add a contribution to what has flowed into an edge, broadcasting undone by `fit`."""
     node, i = edge
@@ -304,9 +312,11 @@ def _deliver(
     if held is None:
         slots[i] = g
         return
-    if type(held) is not _Sum:
-        held = slots[i] = _Sum(held)
-    held.add(g, in_place=lift is None)
+    if type(held) is not Gathering:
+        first, held = held, Gathering(node.shapes[i], in_place=lift is None)
+        slots[i] = held
+        held.add(first)
+    held.add(g)
 
 
 def _history(roots: Iterable[Node | Leaf], since: int) -> tuple[list[Node], bool]:

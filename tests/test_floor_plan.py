@@ -27,6 +27,7 @@ FLOORS = {
     "fuse": 4,
     "random": 4,
     "functional": 5,
+    "scans": 5,
     "nn": 6,
     "optim": 6,
     "data": 7,

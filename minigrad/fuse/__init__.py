@@ -57,9 +57,8 @@ class FusedOp(Op):
         self._copies = [
             k for k, y in enumerate(program.outputs) if own_results and lanes.intersection(y.refs)
         ]
-        self._plain_runs: dict[Backend, Run] = {}
-        self._saving_runs: dict[Backend, Run] = {}
-        self._pullbacks: dict[tuple[tuple[bool, ...], tuple[bool, ...]], _Pull] = {}
+        self._runs: dict[tuple[Backend, bool], Run] = {}
+        self._pullbacks: dict[tuple[tuple[bool, ...], tuple[bool, ...]], Pull] = {}
 
     @functools.cached_property
     def full(self) -> Program:
@@ -81,24 +80,30 @@ class FusedOp(Op):
         names = [*self.outputs, *(program.name_of(y, f"saved{k}") for k, y in hidden)]
         return kernel(program, self.name, self.inputs, names)
 
-    def _plain(self, xp: Backend, *xs: Array) -> Any:
-        run = self._plain_runs.get(xp)
+    def compiled(self, xp: Backend, saving: bool) -> Run:
+        """The function of arrays that runs the program, or (saving) the one with hidden outputs."""
+        run = self._runs.get((xp, saving))
         if run is None:
-            run = self._plain_runs[xp] = xp.compile(self.kernel())
-        ys = self._own(run(*_arrays(xp, xs)))
+            run = xp.compile(self.kernel(saving))
+            run = self._runs[xp, saving] = self._with_own_results(run) if self._copies else run
+        return run
+
+    def _with_own_results(self, run: Run) -> Run:
+        def run_and_copy(*xs: Array) -> tuple[Array, ...]:
+            return tuple([y.copy() if k in self._copies else y for k, y in enumerate(run(*xs))])
+
+        return run_and_copy
+
+    def _plain(self, xp: Backend, *xs: Array) -> Any:
+        ys = self.compiled(xp, saving=False)(*_arrays(xp, xs))
         return ys[0] if len(ys) == 1 else ys
 
     def _saving(self, xp: Backend, *xs: Array) -> Any:
-        run = self._saving_runs.get(xp)
-        if run is None:
-            run = self._saving_runs[xp] = xp.compile(self.kernel(saving=True))
-        ys = self._own(run(*_arrays(xp, xs)))
+        ys = self.compiled(xp, saving=True)(*_arrays(xp, xs))
         return ys if self.several else ys[0]
 
-    def _own(self, ys: tuple[Array, ...]) -> tuple[Array, ...]:
-        if not self._copies:
-            return ys
-        return tuple([y.copy() if k in self._copies else y for k, y in enumerate(ys)])
+    def keeps(self, count: int) -> Sequence[bool]:
+        return [k in self._reads for k in range(count)]
 
     def saved(self, xs: Sequence[Array]) -> Sequence[Array | None] | None:
         return [x if k in self._reads else None for k, x in enumerate(xs)]
@@ -107,18 +112,23 @@ class FusedOp(Op):
         self, g: Any, y: Any, xs: Sequence[Any], needs: Sequence[bool], params: dict[str, Any]
     ) -> Sequence[Any]:
         gs, ys = (g, y) if self.several else ((g,), (y,))
-        key = (tuple([one is not None for one in gs]), tuple(needs))
-        pull = self._pullbacks.get(key)
+        return self.puller(tuple([one is not None for one in gs]), tuple(needs))(gs, ys, xs)
+
+    last_pull = pull
+
+    def puller(self, present: tuple[bool, ...], needs: tuple[bool, ...]) -> Pull:
+        """The pull-back for the cotangents that are present and the inputs that need one."""
+        pull = self._pullbacks.get((present, needs))
         if pull is None:
-            pull = self._pullbacks[key] = _Pull(self, *key)
-        return pull(gs, ys, xs)
+            pull = self._pullbacks[present, needs] = Pull(self, present, needs)
+        return pull
 
     def pullback(self, present: Sequence[bool], wanted: Sequence[bool]) -> FusedOp:
         """The pull-back as an op, for the cotangents that are present and the inputs wanted."""
-        return _Pull(self, tuple(present), tuple(wanted)).op
+        return self.puller(tuple(present), tuple(wanted)).op
 
 
-class _Pull:
+class Pull:
     """One pull-back of a fused op: which cotangents come, and what it reads and gives."""
 
     def __init__(self, op: FusedOp, present: tuple[bool, ...], wanted: tuple[bool, ...]) -> None:

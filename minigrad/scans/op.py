@@ -1,0 +1,181 @@
+"""A whole scan as one op: its loops on arrays, and the same lines on Tensors for higher orders."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+from minigrad import ops
+from minigrad.autograd import enable_grad, grad
+from minigrad.backend import Array, Backend, backend_of
+from minigrad.op import Op
+from minigrad.ops.broadcast import expand_to
+from minigrad.scans import emit
+from minigrad.scans.plan import Plan
+from minigrad.scans.step import Number, Slot, Step
+from minigrad.tape import Gathering
+from minigrad.tensor import Tensor
+
+KNOWN = 256  # loops that are kept
+
+
+class Loops:
+    """The compiled loops of steps that run the same code."""
+
+    def __init__(self, step: Step, xp: Backend) -> None:
+        self.step = step.bare()
+        self.xp = xp
+
+    @functools.cached_property
+    def forward(self) -> Callable[..., Any]:
+        """The loop that only computes."""
+        return emit.forward(Plan(self.step, self.xp, recorded=False)).compiled()
+
+    @functools.cached_property
+    def _plan(self) -> Plan:
+        return Plan(self.step, self.xp, recorded=True)
+
+    @functools.cached_property
+    def saving(self) -> Callable[..., Any]:
+        """The loop that also saves what the way back reads."""
+        return emit.forward(self._plan).compiled()
+
+    @functools.cached_property
+    def backward(self) -> Callable[..., Any]:
+        """The loop back."""
+        return emit.backward(self._plan).compiled()
+
+    @property
+    def source(self) -> str:
+        """The texts of both loops."""
+        return "\n\n".join(write(self._plan).source for write in (emit.forward, emit.backward))
+
+
+_known: dict[object, Loops] = {}
+
+
+def loops_of(step: Step, xp: Backend) -> Loops:
+    """The loops of a step; steps that run the same code share them."""
+    key = (xp, step.key())
+    loops = _known.get(key)
+    if loops is None:
+        if len(_known) >= KNOWN:
+            _known.pop(next(iter(_known)))
+        loops = _known[key] = Loops(step, xp)
+    return loops
+
+
+class ScanOp(Op):
+    """The steps of one scan: inputs (T, …), state and constants to outputs (T, …) and state."""
+
+    joint = True
+    several = True
+
+    def __init__(self, step: Step, steps: range, results: Sequence[Array]) -> None:
+        super().__init__("scan", functools.partial(self._run, None))
+        self.saving_forward = self._save
+        self.differentiable = True
+        self.saves_xs = True
+        self.step = step
+        self.steps = steps
+        self.results = [(y.shape, y.dtype) for y in results]
+        self.saved_steps: list[tuple[Array, ...]] = []
+
+    # ---- forward -----------------------------------------------------------------------------
+
+    def _save(self, xp: Backend, *xs: Array) -> tuple[Array, ...]:
+        self.saved_steps = []
+        return self._run(self.saved_steps, xp, *xs)
+
+    def _run(self, saved: list[tuple[Array, ...]] | None, xp: Backend, *xs: Array) -> Any:
+        loops = loops_of(self.step, xp)
+        run = loops.forward if saved is None else loops.saving
+        ys = [xp.empty((len(self.steps), *shape), dtype) for shape, dtype in self.results]
+        state = run(self.steps, *self._parts(xs), saved, ys)
+        return (*ys, *state)
+
+    def _parts(self, xs: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+        """The arguments apart: inputs, state and constants."""
+        n, m = self.step.inputs, self.step.inputs + self.step.state
+        return xs[:n], xs[n:m], xs[m:]
+
+    # ---- backward ----------------------------------------------------------------------------
+
+    def pull(
+        self, g: Any, y: Any, xs: Sequence[Any], needs: Sequence[bool], params: dict[str, Any]
+    ) -> Sequence[Any]:
+        return self._pull(g, xs, needs, self.saved_steps.copy())
+
+    def last_pull(
+        self, g: Any, y: Any, xs: Sequence[Any], needs: Sequence[bool], params: dict[str, Any]
+    ) -> Sequence[Any]:
+        return self._pull(g, xs, needs, self.saved_steps)
+
+    def _pull(
+        self, g: Sequence[Any], xs: Sequence[Any], needs: Sequence[bool], saved: list[Any]
+    ) -> Sequence[Any]:
+        """The loop back on arrays, which takes what was saved from the list as it goes."""
+        if any(isinstance(x, Tensor) for x in xs):
+            return self._pull_recorded(g, xs, needs)
+        step, xp = self.step, backend_of(xs[0])
+        inputs, state, constants = self._parts(xs)
+        count = len(step.output)
+        gys = [self._zeros(xp, k) if g_k is None else g_k for k, g_k in enumerate(g[:count])]
+        after = [
+            xp.zeros(s.shape, s.dtype) if g_k is None else g_k
+            for g_k, s in zip(g[count:], state, strict=True)
+        ]
+        found = [
+            xp.empty(x.shape, x.dtype) if step.active[k] else None for k, x in enumerate(inputs)
+        ]
+        gathered = [
+            Gathering(c.shape) if step.active[slot] else None
+            for slot, c in zip(step.constants, constants, strict=True)
+        ]
+        adders = [one.add for one in gathered if one is not None]
+        loop = loops_of(step, xp).backward
+        before = loop(self.steps[::-1], inputs, constants, saved, gys, after, adders, found)
+        return [*found, *before, *(one and one.settle() for one in gathered)]
+
+    def _zeros(self, xp: Backend, k: int) -> Array:
+        shape, dtype = self.results[k]
+        return xp.broadcast_to(xp.zeros((), dtype), (len(self.steps), *shape))
+
+    def _pull_recorded(self, g: Sequence[Any], xs: Sequence[Any], needs: Sequence[bool]) -> Any:
+        """The gradients as recorded Tensors: from the lines, run again on Tensors."""
+        with enable_grad():
+            # new places on the tape: a weight that the inputs were computed with counts apart
+            own = [
+                expand_to(x, shape=x.shape) if need else x
+                for x, need in zip(xs, needs, strict=True)
+            ]
+            pairs = [
+                (y, g_k)
+                for y, g_k in zip(self._replay(own), g, strict=True)
+                if g_k is not None and y.edge
+            ]
+            wanted = [x for x, need in zip(own, needs, strict=True) if need]
+            ys, gs = zip(*pairs, strict=True)
+            found = iter(grad(ys, wanted, gs, create_graph=True, allow_unused=True))
+        return [next(found) if need else None for need in needs]
+
+    def _replay(self, xs: Sequence[Any]) -> Iterator[Any]:
+        """Outputs and state from the lines, op by op, on Tensors."""
+        step = self.step
+        inputs, state, constants = self._parts(xs)
+        cut = [ops.unbind(x) for x in inputs]
+        held = dict(zip(step.constants, constants, strict=True))
+        outputs: dict[int, tuple[Any, ...]] = {}
+        for t in self.steps:
+            values: dict[Slot, Any] = dict(enumerate((*(x[t] for x in cut), *state))) | held
+            for line in step.lines:
+                args = [a.value if isinstance(a, Number) else values[a] for a in line.args]
+                ys: Any = line.op(*args, **line.params)
+                several = cast("tuple[Any, ...]", ys) if isinstance(ys, tuple) else (ys,)
+                values.update(zip(line.outs, several, strict=False))  # hidden ones nobody reads
+            state = [values[slot] for slot in step.after]
+            outputs[t] = tuple([values[slot] for slot in step.output])
+        for k in range(len(step.output)):
+            yield ops.stack([outputs[t][k] for t in sorted(outputs)])
+        yield from state

@@ -1,0 +1,264 @@
+"""A step written down: the ops that one run of it applied, in order, and to what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+
+from minigrad import ops
+from minigrad.backend import Array, array_types, is_array
+from minigrad.op import Op
+from minigrad.ops.arguments import constant, promoted
+from minigrad.tape import Node
+from minigrad.tensor import Tensor
+
+Slot = int  # the number of a value of the step
+
+
+class Unwritable(Exception):
+    """The step did something that cannot be written down, so it has to run again every time."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A Python number among the arguments of an op."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Line:
+    """One application of an op: `outs = op(*args, **params)`; hidden outputs come last."""
+
+    op: Any  # an Op: its being a descriptor would confuse type checkers
+    args: tuple[Slot | Number, ...]
+    params: dict[str, Any]
+    outs: tuple[Slot, ...]
+
+
+@dataclass
+class Step:
+    """What one run of a step did.
+
+    The slots are numbered: inputs first, then the parts of the state, then constants and results
+    as they came. `shapes` and `active` (whether a gradient may flow there) have one entry a slot.
+    """
+
+    inputs: int
+    state: int
+    shapes: list[tuple[int, ...]]
+    active: list[bool]
+    constants: dict[Slot, Any]  # Tensors and arrays from outside
+    lines: list[Line]
+    after: tuple[Slot, ...] = ()  # the next state
+    output: tuple[Slot, ...] = ()
+
+    def bare(self) -> Step:
+        """The step without its constants' values, which its code does not depend on."""
+        return replace(self, constants=dict.fromkeys(self.constants))
+
+    def shape_of(self, a: Slot | Number) -> tuple[int, ...]:
+        """The shape of an argument."""
+        return self.shapes[a] if isinstance(a, int) else ()
+
+    def key(self) -> object:
+        """What two steps have in common that run the same code, whatever their constants."""
+        lines = [
+            (id(line.op), line.args, _frozen(line.params), line.outs, _types(line.args))
+            for line in self.lines
+        ]
+        held = tuple(self.constants)
+        parts = (self.inputs, self.state, tuple(self.shapes), tuple(self.active), held)
+        return (*parts, tuple(lines), self.after, self.output)
+
+
+def _types(args: Sequence[Slot | Number]) -> tuple[str, ...]:
+    """1 and 1.0 and True are equal, but not the same."""
+    return tuple([type(a.value).__name__ for a in args if isinstance(a, Number)])
+
+
+def _frozen(value: Any) -> Any:
+    """A parameter of an op as something that can be compared; arrays and the like cannot."""
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return tuple([(name, _frozen(held)) for name, held in items])
+    if isinstance(value, (tuple, list)):
+        return tuple([_frozen(held) for held in cast("Sequence[Any]", value)])
+    if isinstance(value, slice):
+        return (slice, value.start, value.stop, value.step)
+    known: Any = value
+    if value is None or value is Ellipsis or isinstance(known, (str, int, float, type, np.dtype)):
+        return (type(value).__name__, value)
+    raise Unwritable(f"an op was given a {type(value).__name__} as a parameter")
+
+
+class Traced(ops.Methods):
+    """A value within a step that is being written down: an array, and its slot."""
+
+    __slots__ = ("data", "slot", "writer")
+
+    def __init__(self, writer: Writer, data: Array, slot: Slot) -> None:
+        self.writer = writer
+        self.data = data
+        self.slot = slot
+
+    def __run_op__(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
+        return self.writer.write(op, xs, params)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The extents of the axes."""
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.data.ndim
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the elements."""
+        return self.data.dtype
+
+    @property
+    def device(self) -> str:
+        """Where the array lives."""
+        return self.backend.device
+
+    @property
+    def backend(self) -> Any:
+        """The backend of the array."""
+        return array_types[type(self.data)]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(ops.unbind(self))
+
+    def _refuse(self, *_: Any) -> Any:
+        raise Unwritable("the step looked at a value")
+
+    __bool__ = __float__ = __int__ = __index__ = __array__ = item = tolist = numpy = _refuse
+
+
+class Writer:
+    """Runs a step on arrays, and writes down what it does."""
+
+    def __init__(self, inputs: Sequence[Tensor], state: Sequence[Tensor]) -> None:
+        self.step = Step(len(inputs), len(state), [], [], {}, [])
+        self.values: list[Array] = []
+        self._slots: dict[int, Slot] = {}
+        self.inputs = [self._new(x.data, x.edge is not None) for x in inputs]
+        self.state = [self._new(s.data, True) for s in state]  # after a step it has a gradient
+
+    def _new(self, data: Array, active: bool) -> Traced:
+        self.step.shapes.append(data.shape)
+        self.step.active.append(active and data.dtype.kind in "fc")
+        self.values.append(data)
+        return Traced(self, data, len(self.values) - 1)
+
+    def write(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Run one op, and note it."""
+        operands = [self._operand(x) for x in xs]
+        arrays = [self.values[a] if isinstance(a, int) else a.value for a in operands]
+        if op.fit is not None and any(
+            a is not b for a, b in zip(arrays, promoted(arrays), strict=True)
+        ):
+            raise Unwritable(f"{op.name} was given dtypes that need a conversion")
+        xp = array_types[type(next(a for a in arrays if is_array(a)))]
+        active = op.differentiable and any(
+            self.step.active[a] for a in operands if isinstance(a, int)
+        )
+        ys: Any = (op.saving_forward if op.differentiable else op.forward)(xp, *arrays, **params)
+        several = type(ys) is tuple
+        parts = cast("tuple[Array, ...]", ys) if several else (ys,)
+        made = [self._new(y, active) for y in parts]
+        outs = tuple([y.slot for y in made])
+        self.step.lines.append(Line(op, tuple(operands), params, outs))
+        return tuple(made[: op.visible]) if several else made[0]
+
+    def _operand(self, x: Any) -> Slot | Number:
+        if isinstance(x, Traced):
+            if x.writer is not self:
+                raise Unwritable("the step kept a value of an earlier one")
+            return x.slot
+        if isinstance(x, (bool, int, float, complex)):
+            return Number(x)
+        return self._constant(x if isinstance(x, Tensor) else constant(x))
+
+    def _constant(self, x: Any) -> Slot | Number:
+        if not isinstance(x, Tensor) and not is_array(x):
+            return Number(x)
+        slot = self._slots.get(id(x))
+        if slot is None:
+            tensor = isinstance(x, Tensor)
+            new = self._new(x.data if tensor else x, tensor and x.edge is not None)
+            slot = self._slots[id(x)] = new.slot
+            self.step.constants[slot] = x
+        return slot
+
+    def run(self, function: Callable[..., Any], inputs: Any, state: Any) -> tuple[Any, Any]:
+        """Run the step on traced values of these structures, and note what it gives."""
+        state, output = function(_filled(state, self.state), _filled(inputs, self.inputs))
+        self.step.after = tuple([self._result(part) for part in flat(state)])
+        self.step.output = tuple([self._result(part) for part in flat(output)])
+        return state, output
+
+    def _result(self, x: Any) -> Slot:
+        slot = self._operand(x)
+        if isinstance(slot, Number):
+            raise Unwritable("the step gave a number")
+        return slot
+
+
+def flat(tree: Any) -> list[Any]:
+    """The tensors of a tensor or nested tuples of them, in order; None holds none."""
+    if not isinstance(tree, tuple):
+        return [] if tree is None else [tree]
+    return [leaf for part in cast("tuple[Any, ...]", tree) for leaf in flat(part)]
+
+
+def filled(tree: Any, leaves: Iterator[Any]) -> Any:
+    """The same structure with other leaves."""
+    if not isinstance(tree, tuple):
+        return None if tree is None else next(leaves)
+    return tuple([filled(part, leaves) for part in cast("tuple[Any, ...]", tree)])
+
+
+def _filled(tree: Any, leaves: Sequence[Any]) -> Any:
+    return filled(tree, iter(leaves))
+
+
+def same_constants(a: Step, b: Step, since: int) -> bool:
+    """Whether two runs of a step read the same things from outside.
+
+    A tensor that each run made anew (`W.T`) counts as the same if the tape (from node `since` on)
+    shows that both came from the same tensors by the same ops.
+    """
+    pairs = zip(a.constants.values(), b.constants.values(), strict=True)
+    return all(x is y or _same(x, y, since) for x, y in pairs)
+
+
+def _same(x: Any, y: Any, since: int) -> bool:
+    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        return False
+    return x.edge is not None and y.edge is not None and _same_edges(x.edge, y.edge, since)
+
+
+def _same_edges(a: Any, b: Any, since: int) -> bool:
+    (p, i), (q, k) = a, b
+    if p is q:
+        return i == k
+    if not (isinstance(p, Node) and isinstance(q, Node)) or min(p.order, q.order) <= since:
+        return False
+    alike = p.op is q.op and i == k and _frozen(p.params) == _frozen(q.params)
+    known = None not in p.edges and None not in q.edges  # other arguments left no trace
+    return (
+        alike
+        and known
+        and all(_same_edges(e, f, since) for e, f in zip(p.edges, q.edges, strict=True))
+    )

@@ -1,0 +1,75 @@
+"""The text of a function that is being written, and what it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from minigrad.backend import backend_of
+from minigrad.scans.step import Line
+from minigrad.tape import Later
+
+
+class Text:
+    """A function as text, and the ops and rules that it calls."""
+
+    def __init__(self, signature: str) -> None:
+        self.signature = signature
+        self.lines: list[str] = []
+        self.scope: dict[str, Any] = {"Later": Later, "flowed": flowed, "stack_for": stack_for}
+
+    def name(self, value: Any, prefix: str) -> str:
+        """A name for something that the text calls."""
+        for known, held in self.scope.items():
+            if held is value:
+                return known
+        name = f"{prefix}_{len(self.scope)}"
+        self.scope[name] = value
+        return name
+
+    @property
+    def source(self) -> str:
+        """The text of the function."""
+        return "\n".join([f"def {self.signature}:", *(f"    {line}" for line in self.lines)])
+
+    def compiled(self) -> Callable[..., Any]:
+        """The function."""
+        scope = dict(self.scope)
+        name = self.signature.partition("(")[0]
+        exec(compile(self.source, f"<scan {name}>", "exec"), scope)
+        return scope[name]
+
+
+def flowed(g: Any, fit: Any, shape: tuple[int, ...], like: Any) -> Any:
+    """A contribution made ready to flow on: run if it waits, zeros if absent, and fitted."""
+    if g is None:
+        return backend_of(like).zeros(shape, like.dtype)
+    if type(g) is Later:
+        g = g.run()
+    if g.shape != shape:
+        g = fit(g, shape)
+    return g.run() if type(g) is Later else g
+
+
+def stack_for(x: Any, steps: range) -> Any:
+    """A buffer for a value of this shape at every step."""
+    return backend_of(x).empty((len(steps), *x.shape), x.dtype)
+
+
+def numbered(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{k}" for k in range(count)]
+
+
+def listed(items: Sequence[str]) -> str:
+    """The text of a tuple of any length, without its parentheses."""
+    return "".join(f"{item}, " for item in items)
+
+
+def params_of(text: Text, line: Line) -> str:
+    """The keyword arguments of a line's op and rules, behind other arguments."""
+    return f", **{text.name(line.params, 'params')}" if line.params else ""
+
+
+def identifier(name: str) -> str:
+    """The name with nothing in it that Python would not take."""
+    return "".join(c if c.isalnum() else "_" for c in name)
