@@ -7,9 +7,8 @@ from typing import Any, ClassVar, cast
 
 from minigrad.creation import zeros
 from minigrad.nn import init
-from minigrad.nn.equations import equations_of
 from minigrad.nn.module import Module, Parameter
-from minigrad.nn.state import State, check_state, leaves, map_state, transposed, unshared
+from minigrad.nn.state import State, check_state, leaves, map_state, transposed
 from minigrad.tensor import Tensor
 
 
@@ -26,7 +25,6 @@ class Cell(Module):
     and names its state in `state_names`; a state of one name is a Tensor, of several a tuple.
     `output(state)` is what the layer above sees, by default the first of them. A cell can then be
     called like PyTorch's (`cell(x, state)`, batch first), and `Recurrent` makes a layer of it.
-    Parts of p that are the same for all steps are given as `Shared(part)`.
     Dropout on recurrent weights acts on the parameters in `recurrent_weights`: those that the step
     multiplies with (a part of) the state.
     """
@@ -67,7 +65,7 @@ class Cell(Module):
         return cast("tuple[Tensor, ...]", state)[0] if isinstance(state, tuple) else state
 
     def readout(self, y: Tensor, x: Tensor) -> Tensor:
-        """What the layer above sees: the outputs (…, output_size, B) and their inputs, all steps."""
+        """What the layer above sees: from the outputs (…, output_size, B) and inputs, all steps."""
         return y
 
     def initial_state(self, batch: int, like: Tensor) -> State:
@@ -92,20 +90,8 @@ class Cell(Module):
             wanted = [part.shape[::-1] if batched else part.shape[:1] for part in leaves(before)]
             check_state(type(self).__name__, state, wanted, "(batch, features)")
             before = map_state(transposed if batched else _widened, state)
-        after = self.step(unshared(self.project(columns)), before)
+        after = self.step(self.project(columns), before)
         return map_state(transposed if batched else _narrowed, after)
-
-    def equations(self) -> str:
-        """The equations of a step, as text: `project` and `step`, run on symbols.
-
-        Values that the code has `named` have a line each, the next state has primes, and blocks of
-        rows of a parameter are called after the value that they lead to.
-
-        >>> import minigrad as mg
-        >>> print(mg.nn.RNNCell(4, 3).equations())
-        h' = tanh(W_ih x + b_ih + b_hh + W_hh h)
-        """
-        return equations_of(self)
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"

@@ -241,14 +241,15 @@ class Recurrent(Module):
         restart = cut(masks.restarts(backwards), False, steps, x)
         valid = cut(masks.valid, True, steps, x)
         conditions = list(map(Conditions, restart, zoneout, valid))
-        if traces is None:
-            advance = Advance(cell.step, cell.output, initial)
-            segments = self._segments(steps)
-            return scan(advance, cell.project, x, conditions, state, backwards, segments)
-        recorder = Recorder(cell)
-        advance = Advance(recorder.step, cell.output, initial)
-        y, last = scan(advance, cell.project, x, conditions, state, backwards)
-        traces.append(recorder.trace(backwards))
+        recorder = None if traces is None else Recorder(cell)
+        advance = Advance(recorder.step if recorder else cell.step, cell.output, initial)
+        segments = 1 if recorder else self._segments(steps)
+        y, last = scan(advance, cell.project, x, conditions, state, backwards, segments)
+        if recorder and traces is not None:
+            traces.append(recorder.trace(backwards))
+        y = cell.readout(y, x)
+        if masks.valid is not None:
+            y = ops.where(on_device(masks.valid, x), y, 0.0)
         return y, last
 
     def _segments(self, steps: int) -> int:

@@ -37,7 +37,6 @@ class Advance(NamedTuple):
             after = kept(zoneout, state, after)
         y = self.output(after)
         if valid is not None:
-            y = ops.where(valid, y, 0.0)
             after = map_state(partial(ops.where, valid), after, state)
         return after, y
 
