@@ -246,7 +246,9 @@ class Recurrent(Module):
         segments = 1 if recorder else self._segments(steps)
         y, last = scan(advance, cell.project, x, conditions, state, backwards, segments)
         if recorder and traces is not None:
-            traces.append(recorder.trace(backwards))
+            layer = len(traces) // (1 + self.bidirectional)
+            name = f"l{layer}_reverse" if backwards else f"l{layer}"
+            traces.append(recorder.trace(name, last, backwards))
         y = cell.readout(y, x)
         if masks.valid is not None:
             y = ops.where(on_device(masks.valid, x), y, 0.0)

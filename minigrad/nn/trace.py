@@ -23,13 +23,16 @@ class CellTrace:
     them: (T, B, features).
 
     Where options act on the state between the steps, before[t + 1] is not after[t]: a restart, a
-    row beyond its length, zoneout. Weights that dropout thins are those of `cell`.
+    row beyond its length, zoneout. Weights that dropout thins are those of `cell`. `last` is the
+    state that the layer gives back; `name` ends the names of the cell's weights in the layer.
     """
 
+    name: str
     cell: Cell
     projected: tuple[Any, ...]
     before: tuple[State, ...]
     after: tuple[State, ...]
+    last: State
     values: Mapping[str, tuple[Tensor, ...]]
 
     def __getitem__(self, name: str) -> Tensor:
@@ -38,7 +41,8 @@ class CellTrace:
         return ops.stack(self.values[name]).transpose(1, 2)
 
     def __repr__(self) -> str:
-        return f"CellTrace({self.cell!r}, {len(self.after)} steps, {', '.join(self.values)})"
+        held = ", ".join(self.values)
+        return f"CellTrace({self.name}: {self.cell!r}, {len(self.after)} steps, {held})"
 
 
 Trace = tuple[CellTrace, ...]  # by layer · directions + direction, as PyTorch orders h_n
@@ -59,9 +63,9 @@ class Recorder:
         self._steps.append((p, state, after, {**gates, **dict(states)}))
         return after
 
-    def trace(self, backwards: bool) -> CellTrace:
+    def trace(self, name: str, last: State, backwards: bool) -> CellTrace:
         """What was kept, in the order of time."""
         steps = self._steps[::-1] if backwards else self._steps
         projected, before, after, values = zip(*steps, strict=True)
-        by_name = {name: tuple(step[name] for step in values) for name in values[0]}
-        return CellTrace(self.cell, projected, before, after, by_name)
+        by_name = {part: tuple(step[part] for step in values) for part in values[0]}
+        return CellTrace(name, self.cell, projected, before, after, last, by_name)
