@@ -61,14 +61,10 @@ def sample(
     top_p: float | None = None,
     generator: Generator | None = None,
 ) -> Decoded:
-    """A token drawn at each step from p^(1/temperature), until `end` or max_length tokens.
+    """A token drawn at each step, see `draw`, until `end` or max_length tokens.
 
-    top_k: only the k likeliest tokens are drawn from (Fan et al., 2018); top_p: then, only the
-    fewest likeliest that have this probability together (Holtzman et al., 2020). Tokens as likely
-    as the last of them count as well. `log_probs` of the result are those of the model itself.
-    The other arguments are those of `greedy`.
-
-    Raises ValueError unless temperature > 0, top_k ≥ 1 and 0 < top_p ≤ 1.
+    step, state, start: as in `greedy`; temperature, top_k, top_p, generator: as in `draw`. The
+    result's log_probs are those of the model itself, whatever is drawn from.
 
     >>> import minigrad as mg
     >>> coin = mg.tensor([0.5, 0.5]).log()
@@ -79,25 +75,50 @@ def sample(
     >>> found.tokens.shape, found.lengths.tolist()
     ((2, 3), [3, 3])
     """
+
+    def choose(log_probs: Tensor) -> Tensor:
+        return draw(log_probs, temperature, top_k, top_p, generator)
+
+    return _decode(step, state, start, end, max_length, choose)
+
+
+@no_grad()
+def draw(
+    log_probs: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: Generator | None = None,
+) -> Tensor:
+    """A token (rows,) for each row of log-probabilities (rows, V), from p^(1/temperature).
+
+    top_k: only the k likeliest tokens are drawn from (Fan et al., 2018); top_p: then, only the
+    fewest likeliest that have this probability together (Holtzman et al., 2020). Tokens as likely
+    as the last of them count as well.
+
+    Raises ValueError unless temperature > 0, top_k ≥ 1 and 0 < top_p ≤ 1.
+
+    >>> import minigrad as mg
+    >>> p = mg.tensor([[0.6, 0.4, 0.0], [0.1, 0.0, 0.9]])
+    >>> mg.decode.draw((p + 1e-9).log(), temperature=0.01)
+    tensor([0, 2])
+    """
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be positive and finite, got {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be in (0, 1], got {top_p}")
-
-    def draw(log_probs: Tensor) -> Tensor:
-        scores = ops.log_softmax(log_probs / temperature, -1)
-        if top_k is not None:
-            scores = _at_least(scores, ops.topk(scores, min(top_k, scores.shape[1]))[0][:, -1:])
-        if top_p is not None:
-            scores = _at_least(scores, _last_of_nucleus(scores, top_p))
-        # The largest of scores + Gumbel noise is each token as often as its probability says.
-        u = rand(scores.shape, dtype=np.float64, device=scores.device, generator=generator)
-        noise: Any = -ops.log(-ops.log(u.clamp(min=1e-300)))
-        return ops.argmax(scores + noise, 1)
-
-    return _decode(step, state, start, end, max_length, draw)
+    relative = log_probs - ops.amax(log_probs, 1, keepdim=True)  # the best stays at any temperature
+    scores: Any = ops.log_softmax(relative / temperature, -1)
+    if top_k is not None:
+        scores = _at_least(scores, ops.topk(scores, min(top_k, scores.shape[1]))[0][:, -1:])
+    if top_p is not None:
+        scores = _at_least(scores, _last_of_nucleus(scores, top_p))
+    # The largest of scores + Gumbel noise is each token as often as its probability says.
+    u = rand(scores.shape, dtype=np.float64, device=scores.device, generator=generator)
+    noise: Any = -ops.log(-ops.log(u.clamp(min=1e-300)))
+    return ops.argmax(scores + noise, 1)
 
 
 def _at_least(scores: Tensor, least: Tensor) -> Tensor:
