@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 from minigrad.creation import zeros
 from minigrad.nn import init
 from minigrad.nn.module import Module, Parameter
-from minigrad.nn.state import State, check_state, leaves, map_state, transposed
+from minigrad.nn.state import State, check_state, leaves, map_state, transposed, unshared
 from minigrad.tensor import Tensor
 
 
@@ -25,11 +25,12 @@ class Cell(Module):
     and names its state in `state_names`; a state of one name is a Tensor, of several a tuple.
     `output(state)` is what the layer above sees, by default the first of them. A cell can then be
     called like PyTorch's (`cell(x, state)`, batch first), and `Recurrent` makes a layer of it.
+    What is the same for all steps (a block of a weight, say) is a part of p as `Shared(part)`.
     Dropout on recurrent weights acts on the parameters in `recurrent_weights`: those that the step
     multiplies with (a part of) the state.
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    state_names: tuple[str, ...] = ("h",)
     recurrent_weights: ClassVar[tuple[str, ...]] = ("weight_hh",)
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -90,7 +91,7 @@ class Cell(Module):
             wanted = [part.shape[::-1] if batched else part.shape[:1] for part in leaves(before)]
             check_state(type(self).__name__, state, wanted, "(batch, features)")
             before = map_state(transposed if batched else _widened, state)
-        after = self.step(self.project(columns), before)
+        after = self.step(unshared(self.project(columns)), before)
         return map_state(transposed if batched else _narrowed, after)
 
     def extra_repr(self) -> str:
