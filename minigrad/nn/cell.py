@@ -27,11 +27,13 @@ class Cell(Module):
     called like PyTorch's (`cell(x, state)`, batch first), and `Recurrent` makes a layer of it.
     What is the same for all steps (a block of a weight, say) is a part of p as `Shared(part)`.
     Dropout on recurrent weights acts on the parameters in `recurrent_weights`: those that the step
-    multiplies with (a part of) the state.
+    multiplies with (a part of) the state. `gates` names the blocks of hidden_size rows of which
+    weight_ih, weight_hh and the biases are made, for `nn.presets`.
     """
 
     state_names: tuple[str, ...] = ("h",)
     recurrent_weights: ClassVar[tuple[str, ...]] = ("weight_hh",)
+    gates: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         if input_size < 1 or hidden_size < 1:

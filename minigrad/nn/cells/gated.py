@@ -22,9 +22,9 @@ def plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 class GatedCell(Cell):
-    """A cell with PyTorch's four parameters, for `gates` blocks of hidden_size rows each."""
+    """A cell with PyTorch's four parameters, with hidden_size rows for each of `gates`."""
 
-    gates: int = 1
+    gates = ("h",)
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class GatedCell(Cell):
     ) -> None:
         super().__init__(input_size, hidden_size)
         self.place: dict[str, Any] = {"device": device, "dtype": dtype}
-        rows = self.gates * hidden_size
+        rows = len(self.gates) * hidden_size
         self.weight_ih = self.parameter(rows, input_size, **self.place)
         self.weight_hh = self.parameter(rows, self.output_size, **self.place)
         self.bias_ih = self.parameter(rows, **self.place) if bias else None

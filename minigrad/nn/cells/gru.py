@@ -53,7 +53,7 @@ class GRUCell(GatedCell):
     (2, 3)
     """
 
-    gates = 3
+    gates = ("r", "z", "n")
 
     def __init__(
         self,
@@ -128,6 +128,8 @@ class MGUCell(Cell):
     >>> cell.weight_ih.shape, cell.weight_hh.shape, cell.bias.shape
     ((3, 4), (6, 3), (3,))
     """
+
+    gates = ("f", "n")
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class LSTMCell(GatedCell):
     """
 
     state_names = ("h", "c")
-    gates = 4
+    gates = ("i", "f", "g", "o")
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class PeepholeLSTMCell(GatedCell):
     """
 
     state_names = ("h", "c")
-    gates = 4
+    gates = ("i", "f", "g", "o")
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class CoupledLSTMCell(GatedCell):
     """
 
     state_names = ("h", "c")
-    gates = 3
+    gates = ("i", "g", "o")
 
     def step(self, p: Tensor, state: HC) -> HC:
         h, c = state

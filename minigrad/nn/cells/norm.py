@@ -33,7 +33,7 @@ class NormedCell(GatedCell):
     ) -> None:
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.eps = eps
-        rows = self.gates * hidden_size
+        rows = len(self.gates) * hidden_size
         self.gain_ih, self.gain_hh = self._gain(rows), self._gain(rows)
         self.bias_ih, self.bias_hh = (self._shift(rows, bias) for _ in range(2))
 
@@ -95,7 +95,7 @@ class LayerNormLSTMCell(NormedCell):
     """
 
     state_names = ("h", "c")
-    gates = 4
+    gates = ("i", "f", "g", "o")
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class LayerNormGRUCell(NormedCell):
     (2, 3)
     """
 
-    gates = 3
+    gates = ("r", "z", "n")
 
     def project(self, x: Tensor) -> Any:
         parts = self._normed(matmul(self.weight_ih, x))
