@@ -1,4 +1,4 @@
-"""Reviews with "not", "nobody would say" and "but": a deep bidirectional GRU against a bag of words.
+"""Many to one, deep: reviews with "not" and "but", a bidirectional GRU against a bag of words.
 
 No reviews lie on every machine, so a grammar writes them: `clause` and `review` below are all of
 it. It has what makes sentiment more than a count of good and bad words. A negation turns round what
@@ -6,8 +6,8 @@ follows it, several words away, or a second one turns it back: "nobody would say
 from boring". With "but" the second part decides, with "although" the one that it does not
 introduce.
 
-The classifiers are written as in a course: a class with a plain RNN, and classes that inherit it and
-put an LSTM, or a deep bidirectional GRU, in the RNN's place.
+The classifiers are written as in a course: a class with a plain RNN, and classes that inherit it
+and put an LSTM, or a deep bidirectional GRU, in the RNN's place.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import _one_thread  # noqa: F401 -- first: NumPy looks at the number of threads when it is loaded
@@ -30,10 +31,7 @@ TARGET = 0.97  # share of new reviews that the deep GRU judges rightly
 BATCH, TAUGHT, ASKED = 64, 6000, 2000
 DEPTH, DEEPER = 2, 4  # of the reviews taught, and of some that are harder than any of them
 WEIGHTS, PICTURE = "model.safetensors", "sentiment.png"
-SHOWN = (
-    "although the music was brilliant , nobody would say that the film is good",
-    "it is not true that the plot was far from funny but i do not think that it is very warm",
-)
+COLOURS = ("0.8", "0.6", "0.4", "tab:orange", "tab:blue", "tab:green")
 
 # ---- the reviews ---------------------------------------------------------------------------------
 
@@ -85,6 +83,17 @@ def review(rng: np.random.Generator, depth: int) -> Review:
 
 def reviews(rng: np.random.Generator, n: int, depth: int) -> list[Review]:
     return [review(rng, depth) for _ in range(n)]
+
+
+SHOWN = (
+    Review("the film was good", True, 0),
+    Review("the film was far from good", False, 1),
+    Review("nobody would say that the film was far from good", True, 2),
+    Review("the music was good but the film was hardly good", False, 1),
+    Review("although the music was good , the film was dull", False, 0),
+    Review("although the music was not good , nobody would say that the film was dull", True, 1),
+    Review("it is not true that they say that the film was anything but dull", False, 2),
+)
 
 
 def vocabulary() -> dict[str, int]:
@@ -195,25 +204,24 @@ def run(args: argparse.Namespace) -> None:
         learn(model.to(args.device), name, taught, args)
     mg.save(args.out / WEIGHTS, {name: m.state_dict() for name, m in models.items()})
 
-    print(
-        f"{len(taught)} reviews learnt from; of {len(asked)} others, and of {len(deeper)} with up"
-    )
-    print(f"to {DEEPER} constructions around a clause instead of {DEPTH}, judged rightly by")
+    print(f"judged rightly, of {len(asked)} new reviews, and of {len(deeper)} that are deeper:")
+    print(f"  {'':14} depth {DEPTH}  depth {DEEPER}")
     accuracy: dict[str, float] = {}
     by_turns: dict[str, list[float]] = {}
-    for name, judged in judgements(models, taught, [*asked, *deeper], args.device):
-        right = judged == np.array([r.praise for r in [*asked, *deeper]])
-        accuracy[name] = float(right[: len(asked)].mean())
-        print(f"  {name:14} {accuracy[name]:.3f}   {right[len(asked) :].mean():.3f}")
-        by_turns[name] = shares_by_turns(right[len(asked) :], deeper)
+    shown: dict[str, np.ndarray] = {}
+    parts = np.cumsum([len(asked), len(deeper)])
+    for name, judged in judgements(models, taught, [*asked, *deeper, *SHOWN], args.device):
+        right = judged == np.array([r.praise for r in [*asked, *deeper, *SHOWN]])
+        easy, hard, shown[name] = np.split(right, parts)
+        accuracy[name] = float(easy.mean())
+        by_turns[name] = shares_by_turns(hard, deeper)
+        print(f"  {name:14} {accuracy[name]:.3f}    {hard.mean():.3f}")
     met = accuracy["deep GRU"] >= TARGET
     show_verdict(f"deep GRU {TARGET}, counting words below 0.6", met and accuracy["words"] < 0.6)
-
-    deep = models["deep GRU"]
-    while_reading = {text: praise(deep, prefixes(text), args.device) for text in SHOWN}
-    save_picture(args.out / PICTURE, lambda figure: draw(figure, by_turns, while_reading), (13, 7))
+    save_picture(args.out / PICTURE, lambda figure: draw(figure, by_turns, shown), (14, 5.5))
     for text in args.review:
-        print(f"{text}: p(praise) = {praise(deep, [text], args.device)[0]:.3f}")
+        p = praise(models["deep GRU"], [text], args.device)[0]
+        print(f"{text}: p(praise) = {p:.3f}")
 
 
 def judgements(
@@ -229,42 +237,32 @@ def judgements(
 
 
 def shares_by_turns(right: np.ndarray, asked: list[Review]) -> list[float]:
-    """The share judged rightly of the reviews with 0, 1, … negations on the way to the judgement."""
+    """The share judged rightly of the reviews turned round 0, 1, 2 and 3 times."""
     turns = np.array([r.turns for r in asked])
-    return [float(right[turns == n].mean()) for n in range(turns.max() + 1)]
+    return [float(right[turns == n].mean()) for n in range(4)]
 
 
-def prefixes(text: str) -> list[str]:
-    words = text.split()
-    return [" ".join(words[: n + 1]) for n in range(len(words))]
-
-
-def draw(
-    figure: Any, by_turns: dict[str, list[float]], while_reading: dict[str, np.ndarray]
-) -> None:
-    """How accuracy falls with negations; and the deep GRU's judgement after each word of some."""
-    left, right = figure.subfigures(1, 2, width_ratios=(2, 3))
-    axes = left.subplots()
-    for name, shares in by_turns.items():
-        counted = name not in ("RNN", "LSTM", "deep GRU")
-        axes.plot(shares, "o--" if counted else "o-", label=name, color="0.6" if counted else None)
-        axes.annotate(name, (len(shares) - 1, shares[-1]), (6, 0), textcoords="offset points")
-    axes.axhline(0.5, color="0.8", linewidth=1)
-    axes.set(
-        title=f"Reviews of up to {DEEPER} constructions, {DEPTH} in the lessons",
+def draw(figure: Any, by_turns: dict[str, list[float]], shown: dict[str, np.ndarray]) -> None:
+    """How accuracy falls with every negation; and who judges some reviews rightly."""
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
+    for (name, shares), colour in zip(by_turns.items(), COLOURS, strict=True):
+        left.plot(shares, "o-", label=name, color=colour)
+    left.axhline(0.5, color="0.8", linewidth=1, zorder=0)
+    left.set(
+        title=f"Reviews of depth {DEEPER}, after lessons of depth {DEPTH}",
         xlabel="negations that the judgement goes through",
         ylabel="judged rightly",
-        xticks=range(len(next(iter(by_turns.values())))),
+        xticks=range(4),
     )
-    for axes, (text, p) in zip(
-        right.subplots(len(while_reading)), while_reading.items(), strict=True
-    ):
-        axes.bar(
-            range(len(p)), p - 0.5, bottom=0.5, color=np.where(p > 0.5, "tab:green", "tab:red")
-        )
-        axes.set_xticks(range(len(p)), text.split(), rotation=60, ha="right")
-        axes.set(ylim=(0, 1), ylabel="p(praise), read so far")
-        axes.axhline(0.5, color="0.5", linewidth=1)
+    left.legend()
+    rights = np.array(list(shown.values())).T
+    right.imshow(rights, cmap="RdYlGn", vmin=-0.3, vmax=1.3, aspect="auto")
+    for (row, column), is_right in np.ndenumerate(rights):
+        said = "praise" if SHOWN[row].praise == is_right else "blame"
+        right.text(column, row, said, ha="center", va="center", fontsize=9)
+    right.set_xticks(range(len(shown)), shown, fontsize=9)
+    right.set_yticks(range(len(SHOWN)), [fill(r.text, 36) for r in SHOWN], fontsize=9)
+    right.set_title("What each says (green: rightly)")
 
 
 def known_words(text: str) -> str:
@@ -273,13 +271,13 @@ def known_words(text: str) -> str:
     unknown = sorted(set(text.split()) - NUMBER_OF.keys())
     if unknown or not text:
         raise argparse.ArgumentTypeError(
-            f"expected words of the grammar, such as {SHOWN[0]!r}; it does not have {unknown}"
+            f"expected words of the grammar, such as {SHOWN[1].text!r}; it does not have {unknown}"
         )
     return text
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = options("sentiment", __doc__, hidden=64, steps=1000)
+    parser = options("sentiment", __doc__, hidden=64, steps=1200)
     parser.add_argument(
         "--review",
         type=known_words,
