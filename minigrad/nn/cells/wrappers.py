@@ -8,9 +8,8 @@ from typing import Any
 from minigrad.fuse import fuse, named
 from minigrad.nn import init
 from minigrad.nn.cell import Cell
-from minigrad.nn.cells.gated import product
 from minigrad.nn.state import State
-from minigrad.ops import matmul, sigmoid
+from minigrad.ops import affine, matmul, sigmoid
 from minigrad.tensor import Tensor
 
 
@@ -21,19 +20,16 @@ class Wrapper(Cell):
         self,
         input_size: int,
         hidden_size: int,
-        bias: bool = True,
         *,
         around: Callable[..., Cell],
-        device: str | None = None,
-        dtype: Any = None,
         **options: Any,
     ) -> None:
         super().__init__(input_size, hidden_size)
-        place: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.cell = around(input_size, hidden_size, bias=bias, **place, **options)
+        self.cell = around(input_size, hidden_size, **options)
         self.state_names = self.cell.state_names
+        self.place = {name: options.get(name) for name in ("device", "dtype")}
         n = self.output_size
-        self.weight_skip = self.parameter(n, input_size, **place) if n != input_size else None
+        self.weight_skip = self.parameter(n, input_size, **self.place) if n != input_size else None
 
     @property
     def output_size(self) -> int:
@@ -59,8 +55,9 @@ class Wrapper(Cell):
 class Residual(Wrapper):
     """A cell with its input added to its output, y = h' + x (Wu et al., 2016).
 
-    around: the cell within, of which options are passed on. Where input and output differ in size,
-    x comes through a matrix: y = h' + W_skip x (He et al., 2016). The state is that of the cell.
+    around: the cell within, to which all options are passed on. Where input and output differ in
+    size, x comes through a matrix: y = h' + W_skip x (He et al., 2016). The state is that of the
+    cell.
 
     >>> import minigrad as mg
     >>> stack = mg.nn.Recurrent(mg.nn.Residual, 8, 8, num_layers=4, around=mg.nn.LSTMCell)
@@ -86,9 +83,9 @@ class Highway(Wrapper):
         t = σ(W_t x + b_t)
         y = t ∘ h' + (1 - t) ∘ x
 
-    around: the cell within, of which options are passed on. bias_t starts at -1, so that a new
-    layer carries most of x through. Where input and output differ in size, x comes through a
-    matrix, W_skip x. The state is that of the cell.
+    around: the cell within, to which all options are passed on. bias_t, which the gate has even if
+    the cell has none, starts at -1, so that a new layer carries most of x through. Where input and
+    output differ in size, x comes through a matrix, W_skip x. The state is that of the cell.
 
     >>> import minigrad as mg
     >>> stack = mg.nn.Recurrent(mg.nn.Highway, 8, 8, num_layers=4, around=mg.nn.GRUCell)
@@ -100,20 +97,15 @@ class Highway(Wrapper):
         self,
         input_size: int,
         hidden_size: int,
-        bias: bool = True,
         *,
         around: Callable[..., Cell],
-        device: str | None = None,
-        dtype: Any = None,
         **options: Any,
     ) -> None:
-        place: dict[str, Any] = {"device": device, "dtype": dtype}
-        super().__init__(input_size, hidden_size, bias, around=around, **place, **options)
-        self.weight_t = self.parameter(self.output_size, input_size, **place)
-        self.bias_t = self.parameter(self.output_size, **place) if bias else None
-        if self.bias_t is not None:
-            init.constant_(self.bias_t, -1.0)
+        super().__init__(input_size, hidden_size, around=around, **options)
+        self.weight_t = self.parameter(self.output_size, input_size, **self.place)
+        self.bias_t = self.parameter(self.output_size, **self.place)
+        init.constant_(self.bias_t, -1.0)
 
     def readout(self, y: Tensor, x: Tensor) -> Tensor:
-        gate = product(self.weight_t, x, self.bias_t)
+        gate = affine(self.weight_t, x, self.bias_t)
         return carry(gate, self.cell.readout(y, x), self.skip(x))
