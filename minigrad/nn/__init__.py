@@ -2,6 +2,7 @@
 
 from minigrad.nn import functional as functional
 from minigrad.nn import init as init
+from minigrad.nn import presets as presets
 from minigrad.nn import utils as utils
 from minigrad.nn.activation import CELU as CELU
 from minigrad.nn.activation import ELU as ELU
