@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from minigrad import ops
 from minigrad.nn.cell import Cell
@@ -26,18 +26,6 @@ from minigrad.nn.state import State, check_state, leaves, map_state, stacked, tr
 from minigrad.nn.trace import CellTrace, Recorder, Trace
 from minigrad.random import Generator
 from minigrad.tensor import Tensor
-
-
-class RecurrentOptions(TypedDict, total=False):
-    """What every recurrent layer takes by keyword, whatever its cell; see `Recurrent`."""
-
-    variational_dropout: float
-    recurrent_dropout: float
-    weight_dropout: float
-    zoneout: Zoneout
-    checkpoint: bool | int
-    generator: Generator | None
-
 
 # what `repr` leaves out
 _DEFAULTS: dict[str, Any] = {
