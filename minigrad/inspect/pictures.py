@@ -41,8 +41,9 @@ def plot_grad_flow(flow: GradFlow) -> Figure:
         for cell, of_cell, colour in zip(flow, norms, cycle(COLOURS), strict=False):
             for (part, values), style in zip(of_cell.items(), cycle(STYLES), strict=False):
                 _line(axes, values, colour, style, f"s = {part}, {cell.name}")
-        axes.set(yscale="log", ylabel=label)
+        axes.set_ylabel(label)
         _time_axis(axes)
+        _log_scale(axes)
     figure.axes[0].set_title("Gradient of the loss by the state", fontsize=10)
     if len(panels) > 1:
         figure.axes[1].set_title("Last hidden state by the state, Frobenius norm", fontsize=10)
@@ -71,15 +72,15 @@ def plot_shares(flow: CellFlow) -> Figure:
     for k, (weight, colour) in enumerate(zip(flow.shares, cycle(COLOURS), strict=False)):
         offset = width * (k - (len(flow.shares) - 1) / 2)
         along.bar(steps + offset, flow.fractions(weight), width, color=colour, label=weight)
-        length = flow.share_norms(weight)
-        norms.plot(steps, np.where(length > 0, length, np.nan), "o-", ms=3, color=colour)
+        norms.plot(steps, _positive(flow.share_norms(weight)), "o-", ms=3, color=colour)
     along.axhline(0, color="0.3", linewidth=0.8)
     along.set(ylabel=r"$⟨G_t, G⟩\,/\,‖G‖^2$")
     along.set_title(rf"{flow.name}: share of the gradient $G = Σ_t G_t$; adds up to 1", fontsize=10)
-    norms.set(yscale="log", ylabel="$‖G_t‖$")
+    norms.set_ylabel("$‖G_t‖$")
     norms.set_title("Norm of each step's share", fontsize=10)
     for axes in along, norms:
         _time_axis(axes)
+    _log_scale(norms)
     along.legend(fontsize=8)
     return figure
 
@@ -177,14 +178,24 @@ def _time_axis(axes: Any) -> None:
     axes.set_axisbelow(True)
 
 
+def _log_scale(axes: Any) -> None:
+    """Logarithmic, unless there is nothing that has a logarithm."""
+    if any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
+        axes.set_yscale("log")
+
+
+def _positive(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The values that have a logarithm, NaN in the place of the others."""
+    return np.where(values > 0, values, np.nan)
+
+
 def _line(axes: Any, values: np.ndarray[Any, Any], colour: str, style: str, label: str) -> None:
     """The mean over rows of (T, B), and the range of the rows."""
     steps = np.arange(len(values))
-    positive = np.where(values > 0, values, np.nan)
-    mean = values.mean(1)
-    axes.plot(steps, np.where(mean > 0, mean, np.nan), style, color=colour, label=label)
+    axes.plot(steps, _positive(values.mean(1)), style, color=colour, label=label)
     if values.shape[1] > 1:
-        low, high = np.fmin.reduce(positive, axis=1), np.fmax.reduce(positive, axis=1)
+        each = _positive(values)
+        low, high = np.fmin.reduce(each, axis=1), np.fmax.reduce(each, axis=1)
         axes.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
