@@ -56,10 +56,8 @@ def set_weights(module: Module, weights: Sequence[Any]) -> None:
 
     >>> import minigrad as mg, numpy as np
     >>> layer = mg.nn.LSTM(4, 3, batch_first=True)
-    >>> kernel, recurrent_kernel, bias = np.ones((4, 12)), np.zeros((3, 12)), np.ones(12)
-    >>> mg.io.keras.set_weights(
-    ...     layer, [kernel, recurrent_kernel, bias]
-    ... )  # keras_layer.get_weights()
+    >>> weights = [np.ones((4, 12)), np.zeros((3, 12)), np.ones(12)]  # keras_layer.get_weights()
+    >>> mg.io.keras.set_weights(layer, weights)
     >>> float(layer.bias_ih_l0.sum()), float(layer.bias_hh_l0.sum())
     (12.0, 0.0)
     """

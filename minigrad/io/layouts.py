@@ -35,7 +35,8 @@ def exported(module: Module, entries: Sequence[Entry]) -> list[Host]:
 def load(module: Module, entries: Sequence[Entry], arrays: Sequence[Any], caller: str) -> None:
     """Copy the arrays into the parameters of their entries: all of them, or none.
 
-    Raises ValueError for shapes that differ; the message says which array, and what was expected.
+    Raises ValueError for shapes that differ, and for arrays that differ where the module has one
+    parameter for both; the message says which array, and what was expected.
     """
     values = [_host(x) for x in arrays]
     wanted = exported(module, entries)
@@ -49,7 +50,18 @@ def load(module: Module, entries: Sequence[Entry], arrays: Sequence[Any], caller
     state: dict[str, Host] = {}
     for entry, value in zip(entries, values, strict=True):
         state.update(zip(entry.names, entry.here(value), strict=True))
+    _check_shared(module, state, caller)
     module.load_state_dict(state, strict=False)  # what is shared has names beyond the entries'
+
+
+def _check_shared(module: Module, state: Mapping[str, Host], caller: str) -> None:
+    first: dict[int, str] = {}  # the first name of each parameter
+    for name, value in module.state_dict().items():
+        twin = first.setdefault(id(value.data), name)
+        if {name, twin} <= state.keys() and not np.array_equal(state[name], state[twin]):
+            raise ValueError(
+                f"{caller}: {twin} and {name} are one parameter, but their arrays differ"
+            )
 
 
 def _hint(target: Host, value: Host) -> str:

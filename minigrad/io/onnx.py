@@ -68,8 +68,8 @@ def set_weights(layer: Recurrent, nodes: Sequence[Mapping[str, Any]]) -> None:
     for known, node in zip(expected, nodes, strict=True):
         _check_names(known, node)
         entries += known.values()
-        zeros = exported(layer, list(known.values()))
-        tensors += [node.get(name, 0 * x) for name, x in zip(known, zeros, strict=True)]
+        now = exported(layer, list(known.values()))
+        tensors += [node.get(name, np.zeros_like(x)) for name, x in zip(known, now, strict=True)]
     load(layer, entries, tensors, "io.onnx.set_weights")
 
 

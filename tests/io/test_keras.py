@@ -133,6 +133,19 @@ def test_what_is_exported_is_a_copy() -> None:
     np.testing.assert_array_equal(host(layer.weight), before)
 
 
+def test_a_shared_parameter_takes_one_value() -> None:
+    layer: Any = nn.LSTM(3, 3, bidirectional=True)
+    layer.weight_hh_l0_reverse = layer.weight_hh_l0
+    weights = mg.io.keras.get_weights(nn.LSTM(3, 3, bidirectional=True))
+    before = host(layer.weight_ih_l0).copy()
+    with pytest.raises(ValueError, match="weight_hh_l0 and weight_hh_l0_reverse are one parameter"):
+        mg.io.keras.set_weights(layer, weights)
+    np.testing.assert_array_equal(host(layer.weight_ih_l0), before)
+    weights[4] = weights[1]
+    mg.io.keras.set_weights(layer, weights)
+    np.testing.assert_array_equal(host(layer.weight_hh_l0).T, weights[1])
+
+
 class Mine(nn.LSTMCell):
     """The same parameters, perhaps other equations."""
 
