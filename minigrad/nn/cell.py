@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 
 from minigrad.creation import zeros
 from minigrad.nn import init
+from minigrad.nn.equations import equations_of
 from minigrad.nn.module import Module, Parameter
 from minigrad.nn.state import State, check_state, leaves, map_state, transposed, unshared
 from minigrad.tensor import Tensor
@@ -95,6 +96,25 @@ class Cell(Module):
             before = map_state(transposed if batched else _widened, state)
         after = self.step(unshared(self.project(columns)), before)
         return map_state(transposed if batched else _narrowed, after)
+
+    def equations(self) -> str:
+        """The equations of a step, as text: `project`, `step` and `readout`, run on symbols.
+
+        Values that the code has `named` have a line each, the next state has primes (and the
+        output is y where it is another), and a block of rows of a parameter is called after the
+        value that it leads to. ∘ is the product of elements, W x that of a matrix.
+
+        >>> import minigrad as mg
+        >>> print(mg.nn.MGUCell(4, 3).equations())
+        f  = σ(W_if x + b_f + W_hf h)
+        n  = tanh(W_in x + b_n + W_hn (f ∘ h))
+        h' = h + f ∘ (n - h)
+        <BLANKLINE>
+        [W_if; W_in] = W_ih
+        [W_hf; W_hn] = W_hh
+        [b_f; b_n] = b
+        """
+        return equations_of(self)
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"

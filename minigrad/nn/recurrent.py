@@ -270,6 +270,13 @@ class Recurrent(Module):
             state = map_state(lambda part: part.unsqueeze(1), state)
         return unstacked(map_state(transposed, state))
 
+    def equations(self) -> str:
+        """The equations of a step of each cell, as text; in the layers above, x is what is below.
+
+        See `Cell.equations`.
+        """
+        return self._cells[0][0].equations()
+
     def extra_repr(self) -> str:
         shown = [f"{self.input_size}, {self.hidden_size}"]
         shown += [f"{k}={getattr(self, k)}" for k, v in _DEFAULTS.items() if getattr(self, k) != v]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from minigrad import ops
 from minigrad.nn.cell import Cell
-from minigrad.nn.module import Module
+from minigrad.nn.replace import replaced
 from minigrad.nn.state import State, map_state, parts
 from minigrad.op import Op
 from minigrad.random import Generator, bernoulli_mask, rand
@@ -55,7 +54,7 @@ def with_dropout(
             shape = (weight.shape[1], batch)
             other = Masked(other, bernoulli_mask(shape, 1 - on_state, weight, generator))
         others[id(weight)] = other
-    return _with(cell, others)
+    return replaced(cell, others)
 
 
 def recurrent_weights(cell: Cell) -> list[Tensor]:
@@ -109,23 +108,6 @@ class Masked(ops.Methods):
             "recurrent_dropout acts on products affine(W, x, b) and matmul(W, x) with a recurrent "
             f"weight, or a block of its rows, on the left; the cell's step uses it in {op.name}"
         )
-
-
-def _with(value: Any, others: dict[int, Any]) -> Any:
-    """A module, or what is within it, with others in the place of some tensors (by their id)."""
-    if id(value) in others:
-        return others[id(value)]
-    if isinstance(value, Module):
-        twin = others[id(value)] = copy.copy(value)
-        vars(twin).update({name: _with(inner, others) for name, inner in vars(value).items()})
-        return twin
-    if isinstance(value, Mapping):
-        items = cast("Mapping[Any, Any]", value).items()
-        return {key: _with(inner, others) for key, inner in items}
-    if isinstance(value, (list, tuple)):
-        inner = [_with(inner, others) for inner in cast("Sequence[Any]", value)]
-        return inner if isinstance(value, list) else tuple(inner)
-    return value
 
 
 # ---- zoneout -----------------------------------------------------------------------------------

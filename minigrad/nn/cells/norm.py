@@ -49,7 +49,7 @@ class NormedCell(GatedCell):
 
     def scaled(self, y: Tensor) -> Tensor:
         """What the input gives, times its gain, plus its bias."""
-        y = y * self.gain_ih.unsqueeze(1)
+        y = self.gain_ih.unsqueeze(1) * y
         return y if self.bias_ih is None else y + self.bias_ih.unsqueeze(1)
 
 
