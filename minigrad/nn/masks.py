@@ -39,10 +39,10 @@ def masks_of(
     Raises ValueError, for the layer `name`, where they do not fit.
     """
     steps, batch = (*lead, 1) if len(lead) == 1 else lead[::-1] if batch_first else lead
-    valid = None if lengths is None else _valid(name, _host(lengths), steps, batch)
+    valid = None if lengths is None else valid_steps(name, on_host(lengths), steps, batch)
     if reset is None:
         return Masks(valid, None)
-    host = _host(reset)
+    host = on_host(reset)
     if host.shape != lead or host.dtype.kind != "b":
         raise ValueError(
             f"{name}: expected reset of booleans {lead}, as x without its features; got "
@@ -53,11 +53,13 @@ def masks_of(
     return Masks(valid, restart if valid is None else restart & valid)
 
 
-def _host(given: Any) -> np.ndarray[Any, Any]:
+def on_host(given: Any) -> np.ndarray[Any, Any]:
+    """A tensor, an array or a list as an array on the host."""
     return given.backend.to_host(given.data) if isinstance(given, Tensor) else np.asarray(given)
 
 
-def _valid(name: str, lengths: np.ndarray[Any, Any], steps: int, batch: int) -> Host:
+def valid_steps(name: str, lengths: np.ndarray[Any, Any], steps: int, batch: int) -> Host:
+    """The mask (T, B) of steps within the lengths; raises ValueError where they do not fit."""
     if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
         raise ValueError(
             f"{name}: expected lengths of {batch} integers, one a row, got {lengths.dtype} of "

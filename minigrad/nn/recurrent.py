@@ -24,6 +24,7 @@ from minigrad.nn.regularise import (
 from minigrad.nn.scan import Advance, Conditions, scan
 from minigrad.nn.state import State, check_state, leaves, map_state, stacked, transposed, unstacked
 from minigrad.nn.trace import CellTrace, Recorder, Trace
+from minigrad.nn.utils.rnn import PackedSequence
 from minigrad.random import Generator
 from minigrad.tensor import Tensor
 
@@ -54,6 +55,7 @@ class Recurrent(Module):
     reset: booleans, laid out as x without its features, or None. Where it is true, the row's
     sequence is cut before that step: in every layer and direction, what follows gives the outputs
     that it gives alone.
+    A PackedSequence (nn.utils.rnn) comes with its lengths, time first; y then is one, too.
     Returns the outputs (T, B, directions · H) and the state after each row's last step, backwards
     after its first; with trace=True also a `Trace`: the states and gates of every step.
 
@@ -161,18 +163,37 @@ class Recurrent(Module):
 
     def forward(
         self,
-        x: Tensor,
+        x: Tensor | PackedSequence,
         state: State | None = None,
         lengths: Any = None,
         reset: Any = None,
         trace: bool = False,
-    ) -> tuple[Tensor, State] | tuple[Tensor, State, Trace]:
+    ) -> tuple[Any, State] | tuple[Any, State, Trace]:
+        if not isinstance(x, PackedSequence):
+            y, last, traces = self._forward(x, self.batch_first, state, lengths, reset, trace)
+        elif lengths is not None:
+            raise ValueError(f"{type(self).__name__}: a PackedSequence has its own lengths")
+        else:
+            y, last, traces = self._forward(x.padded, False, state, x.lengths, reset, trace)
+            y = x.with_padded(y)
+        return (y, last, traces) if trace else (y, last)
+
+    def _forward(
+        self,
+        x: Tensor,
+        batch_first: bool,
+        state: State | None,
+        lengths: Any,
+        reset: Any,
+        trace: bool,
+    ) -> tuple[Tensor, State, Trace]:
+        """Check what came, and bring it to features first and back again."""
+        self._check_input(x, batch_first)
+        masks = masks_of(type(self).__name__, lengths, reset, x.shape[:-1], batch_first)
         batched = x.ndim == 3
-        self._check_input(x)
-        masks = masks_of(type(self).__name__, lengths, reset, x.shape[:-1], self.batch_first)
         if not batched:
             x = x.unsqueeze(1)
-        elif self.batch_first:
+        elif batch_first:
             x = x.transpose(0, 1)
         x = x.transpose(1, 2)  # (T, I, B): features first, as in the cells
         if masks.valid is not None:
@@ -181,9 +202,9 @@ class Recurrent(Module):
         y, last = y.transpose(1, 2), map_state(transposed, stacked(finals))
         if not batched:
             y, last = y.squeeze(1), map_state(lambda part: part.squeeze(1), last)
-        elif self.batch_first:
+        elif batch_first:
             y = y.transpose(0, 1)
-        return (y, last, traces) if trace else (y, last)
+        return y, last, traces
 
     def _layers(
         self, x: Tensor, state: State | None, batched: bool, masks: Masks, trace: bool
@@ -248,14 +269,14 @@ class Recurrent(Module):
             return math.isqrt(steps - 1) + 1
         return min(int(self.checkpoint), steps) or 1
 
-    def _check_input(self, x: Tensor) -> None:
-        legend = "(batch, time, input)" if self.batch_first else "(time, batch, input)"
+    def _check_input(self, x: Tensor, batch_first: bool) -> None:
+        legend = "(batch, time, input)" if batch_first else "(time, batch, input)"
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             raise ValueError(
                 f"{type(self).__name__}: expected x {legend}, or (time, input) unbatched, with "
                 f"input = {self.input_size}; got {x.shape} (batch_first={self.batch_first})"
             )
-        if x.shape[1 if self.batch_first and x.ndim == 3 else 0] == 0:
+        if x.shape[1 if batch_first and x.ndim == 3 else 0] == 0:
             raise ValueError(f"{type(self).__name__}: x {x.shape} has no time steps")
 
     def _given(self, state: State, initial: list[State], batched: bool) -> list[State]:
