@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from minigrad.fuse import FusedOp
-from minigrad.inspect.parts import history
+from minigrad.inspect.parts import expect, history
 from minigrad.io.atomic import write_whole
 from minigrad.nn.state import leaves
 from minigrad.nn.trace import CellTrace
@@ -83,7 +83,7 @@ class Graph:
 def graph(
     outputs: Tensor | Sequence[Tensor],
     params: Mapping[str, Tensor] | None = None,
-    trace: Iterable[CellTrace] = (),
+    trace: Sequence[CellTrace] = (),
     max_nodes: int = 200,
 ) -> Graph:
     """Draw what `outputs` were computed from, with the values running from left to right.
@@ -115,6 +115,7 @@ def graph(
         raise ValueError("graph: expected outputs that require grad: others are not on the tape")
     if max_nodes < 1:
         raise ValueError(f"graph: max_nodes must be 1 or more, got {max_nodes}")
+    expect("graph", trace, Sequence, "the whole trace of a layer, not trace[k]")
     nodes = history(edges)
     values = _Values(
         names={p.edge: name for name, p in (params or {}).items() if p.edge is not None},

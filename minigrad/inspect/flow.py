@@ -12,7 +12,7 @@ import numpy as np
 
 from minigrad import ops, tape
 from minigrad.creation import eye, zeros_like
-from minigrad.inspect.parts import history, named_leaves
+from minigrad.inspect.parts import expect, history, named_leaves
 from minigrad.nn.state import leaves
 from minigrad.nn.trace import CellTrace
 from minigrad.tape import Edge, Leaf, Node
@@ -21,7 +21,7 @@ from minigrad.tensor import Tensor, seed_of
 Norms = Mapping[str, np.ndarray[Any, Any]]  # by the name of a part of the state: (T, B), float64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CellFlow:
     """The gradients in one layer and direction; steps are in the order of time in both directions.
 
@@ -153,17 +153,21 @@ def grad_flow(
     >>> mg.allclose(flow[0].shares["weight_hh_l0"].sum(0), layer.weight_hh_l0.grad, atol=1e-7)
     True
     """
-    steps = [[named_leaves(run.cell, state) for state in run.after] for run in trace]
-    states = _edges(x for run in steps for state in run for x in state.values())
+    expect("grad_flow", trace, Sequence, "the whole trace of a layer, not trace[k]")
+    after = [[named_leaves(run.cell, state) for state in run.after] for run in trace]
+    before = [[_edges(leaves(state)) for state in run.before] for run in trace]
+    states = _edges(x for steps in after for step in steps for x in step.values())
     cotangents = _cotangents(loss, states)
-    before = _edges(x for run in trace for state in run.before for x in leaves(state))
-    ends = {*states, *before}
+    ends = {*states, *(edge for steps in before for step in steps for edge in step)}
     flows: list[CellFlow] = []
-    for run, own in zip(trace, steps, strict=True):
-        gradients = _norms(own, cotangents)
-        norms = _jacobians(leaves(run.last)[0], own) if jacobians else dict[str, Any]()
-        shares = _shares(own, cotangents, ends, params or {})
-        flows.append(CellFlow(run.name, gradients, norms, shares))
+    for run, steps, given in zip(trace, after, before, strict=True):
+        made = [
+            {e: cotangents[e] for e in _edges(step.values()) if e in cotangents and e not in old}
+            for step, old in zip(steps, given, strict=True)
+        ]
+        gradients = _norms(steps, cotangents)
+        norms = _jacobians(leaves(run.last)[0], steps) if jacobians else dict[str, Any]()
+        flows.append(CellFlow(run.name, gradients, norms, _shares(made, ends, params or {})))
     return GradFlow(flows)
 
 
@@ -223,14 +227,11 @@ def _jacobians(last: Tensor, steps: Sequence[Step]) -> Norms:
 
 
 def _shares(
-    steps: Sequence[Step],
-    cotangents: Cotangents,
-    ends: AbstractSet[Edge],
-    params: Mapping[str, Tensor],
+    made: Sequence[Cotangents], ends: AbstractSet[Edge], params: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """(T, *weight.shape) for each weight that some step uses."""
+    """(T, *weight.shape) for each weight that some step uses, from what flowed into each step."""
     edges = {name: p.edge for name, p in params.items() if p.edge is not None}
-    found = [_share(step, cotangents, ends, list(edges.values())) for step in steps]
+    found = [_share(results, ends, list(edges.values())) for results in made]
     shares: dict[str, Tensor] = {}
     for name, edge in edges.items():
         if any(edge in share for share in found):
@@ -240,15 +241,10 @@ def _shares(
     return shares
 
 
-def _share(
-    step: Step, cotangents: Cotangents, ends: AbstractSet[Edge], targets: Sequence[Edge]
-) -> Cotangents:
-    """What flows from one step's result into the targets without passing through another step."""
-    results = [edge for edge in _edges(step.values()) if edge in cotangents]
-    given = [cotangents[edge] for edge in results]
-    return tape.sweep(
-        zip(_severed(results, ends), given, strict=True), targets=targets, retain=True
-    )
+def _share(made: Cotangents, ends: AbstractSet[Edge], targets: Sequence[Edge]) -> Cotangents:
+    """What flows from what one step made into the targets without passing through another step."""
+    seeds = zip(_severed(list(made), ends), made.values(), strict=True)
+    return tape.sweep(seeds, targets=targets, retain=True)
 
 
 def _severed(results: Sequence[Edge], ends: AbstractSet[Edge]) -> list[Edge]:

@@ -28,6 +28,12 @@ def history(
     return sorted(seen, key=lambda node: node.order)
 
 
+def expect(name: str, value: object, kind: type, what: str) -> None:
+    """Raise TypeError, for the function `name`, unless value is of a kind."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected {what}; got a {type(value).__name__}")
+
+
 def named_leaves(cell: Cell, state: State) -> dict[str, Tensor]:
     """The tensors of a cell's state by their names; those of a nested part are numbered."""
     found: dict[str, Tensor] = {}

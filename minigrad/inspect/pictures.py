@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad.inspect.flow import CellFlow, GradFlow
+from minigrad.inspect.parts import expect
 from minigrad.nn.trace import CellTrace
 from minigrad.tensor import Tensor
 
@@ -33,6 +34,7 @@ def plot_grad_flow(flow: GradFlow) -> Figure:
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['$‖\\partial L/\\partial s_t‖$', '$‖\\partial h_T/\\partial s_t‖$']
     """
+    expect("plot_grad_flow", flow, GradFlow, "what grad_flow gave, not flow[k]")
     panels = {r"$‖\partial L/\partial s_t‖$": [cell.gradients for cell in flow]}
     if all(cell.jacobians for cell in flow):
         panels[r"$‖\partial h_T/\partial s_t‖$"] = [cell.jacobians for cell in flow]
@@ -60,6 +62,7 @@ def plot_shares(flow: CellFlow) -> Figure:
     ⟨G_t, G⟩ / ‖G‖² adds up to 1 for each weight; ‖G_t‖ also shows what cancels. Returns a
     matplotlib Figure; raises ImportError without matplotlib, ValueError where the flow has none.
     """
+    expect("plot_shares", flow, CellFlow, "the flow in one layer and direction, flow[k]")
     if not flow.shares:
         raise ValueError(
             "plot_shares: this flow has no shares; give grad_flow the weights: "
@@ -108,6 +111,7 @@ def plot_gates(
     >>> [axes.get_ylabel() for axes in figure.axes[:3]]
     ['r', 'z', 'n']
     """
+    expect("plot_gates", trace, CellTrace, "the trace of one layer and direction, trace[k]")
     gates = [name for name in trace.values if name not in trace.cell.state_names]
     return _heat_maps(trace, gates if names is None else names, row, tokens, "gate")
 
@@ -119,6 +123,7 @@ def plot_states(
     names: Sequence[str] | None = None,
 ) -> Figure:
     """The state of one sequence as heat maps, one for each of its parts; see `plot_gates`."""
+    expect("plot_states", trace, CellTrace, "the trace of one layer and direction, trace[k]")
     states = [name for name in trace.values if name in trace.cell.state_names]
     return _heat_maps(trace, states if names is None else names, row, tokens, "state")
 

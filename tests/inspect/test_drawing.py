@@ -205,6 +205,9 @@ def test_errors_say_what_was_expected(tmp_path: Path) -> None:
         mg.inspect.graph([y, mg.ones(1)])
     with pytest.raises(ValueError, match="require grad"):
         mg.inspect.graph([])
+    _, _, trace = nn.RNN(3, 2)(mg.randn(2, 1, 3), trace=True)
+    with pytest.raises(TypeError, match=r"the whole trace.*got a CellTrace"):
+        mg.inspect.graph(y, trace=trace[0])
     with pytest.raises(ValueError, match="max_nodes"):
         mg.inspect.graph(y, max_nodes=0)
     with pytest.raises(ValueError, match=r"\.svg"):

@@ -112,6 +112,43 @@ def test_tied_weights_have_shares_in_every_cell_that_uses_them() -> None:
         assert mg.allclose(total, getattr(layer, name).grad, rtol=1e-12, atol=1e-14)
 
 
+class Biased(nn.Cell):
+    """A cell with a part of the state that is never changed, and a learnt one to start with."""
+
+    state_names = ("h", "k")
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.weight_ih = self.parameter(hidden_size, input_size)
+        self.weight_hk = self.parameter(hidden_size, hidden_size)
+        self.start = self.parameter(hidden_size, 1)
+
+    def project(self, x: mg.Tensor) -> mg.Tensor:
+        return mg.matmul(self.weight_ih, x)
+
+    def step(self, p: mg.Tensor, state: tuple) -> tuple:
+        h, k = state
+        return mg.tanh(mg.affine(self.weight_hk, h, p) + k), k
+
+    def initial_state(self, batch: int, like: mg.Tensor) -> tuple:
+        h, _ = super().initial_state(batch, like)
+        return h, (2.0 * self.start).expand(self.hidden_size, batch)
+
+
+def test_a_part_of_the_state_that_stands_still_is_no_step_s_work() -> None:
+    layer: Any = nn.Recurrent(Biased, 3, 2).double()
+    y, _, trace = layer(double(4, 3, 3), trace=True)
+    loss = y.square().sum()
+    (flow,) = grad_flow(loss, trace, dict(layer.named_parameters()))
+    loss.backward()
+    for name in ("weight_ih_l0", "weight_hk_l0"):
+        grad = getattr(layer, name).grad
+        assert mg.allclose(flow.shares[name].sum(0), grad, rtol=1e-12, atol=1e-14)
+    assert "start_l0" not in flow.shares  # the initial state is before all steps
+    assert (layer.start_l0.grad != 0).all()
+    assert (flow.gradients["k"] == flow.gradients["k"][0]).all()
+
+
 def test_what_lies_below_the_layer_has_shares_too() -> None:
     table = nn.Embedding(5, 3).double()
     layer = nn.LSTM(3, 2).double()
@@ -278,6 +315,8 @@ def test_errors_say_what_was_expected() -> None:
         grad_flow(y.sum(), unrecorded)
     with pytest.raises(ValueError, match="nothing in this one"):
         grad_flow(y.sum(), [])
+    with pytest.raises(TypeError, match=r"the whole trace.*got a CellTrace"):
+        grad_flow(y.sum(), trace[0])
     y.sum().backward()
     with pytest.raises(RuntimeError, match="retain_graph"):
         grad_flow(y.sum(), trace)

@@ -143,5 +143,14 @@ def test_errors_say_what_was_expected() -> None:
         plot_states(trace[0], tokens=[])
     with pytest.raises(KeyError, match="no 'f'"):
         plot_gates(trace[0], names=["f"])
+    flow = grad_flow(y.sum(), trace)
+    for draw, wrong, words in (
+        (plot_gates, trace, r"trace\[k\]; got a tuple"),
+        (plot_states, trace, r"trace\[k\]; got a tuple"),
+        (plot_shares, flow, r"flow\[k\]; got a GradFlow"),
+        (plot_grad_flow, flow[0], r"got a CellFlow"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            draw(wrong)
     with pytest.raises(ValueError, match="named_parameters"):
         plot_shares(grad_flow(y.sum(), trace)[0])
