@@ -39,6 +39,7 @@ from minigrad.nn.cells import MGU as MGU
 from minigrad.nn.cells import RNN as RNN
 from minigrad.nn.cells import CoupledLSTM as CoupledLSTM
 from minigrad.nn.cells import CoupledLSTMCell as CoupledLSTMCell
+from minigrad.nn.cells import GridLSTM as GridLSTM
 from minigrad.nn.cells import GRUCell as GRUCell
 from minigrad.nn.cells import Highway as Highway
 from minigrad.nn.cells import LayerNormGRU as LayerNormGRU
