@@ -76,7 +76,7 @@ def test_state_has_the_same_names_and_shapes(case: Case) -> None:
 
 
 # What minigrad adds, or leaves out because tensors are values, is not in PyTorch's order.
-OURS = {"generator"}
+OURS = {"generator", "proj_size", "reset"}
 THEIRS = {
     "inplace",
     "size_average",
