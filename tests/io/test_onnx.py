@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 import numpy as np
@@ -150,3 +151,10 @@ def test_errors_leave_the_layer(layer: Any, nodes: Any, error: Any, words: str) 
         mg.io.onnx.set_weights(layer, nodes)
     for name, x in layer.state_dict().items():
         np.testing.assert_array_equal(host(x), before[name])
+
+
+def test_without_onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for call in (lambda: mg.io.onnx.to_model(nn.LSTM(3, 2)), lambda: mg.io.onnx.from_model(None)):
+        with pytest.raises(ImportError, match=r'pip install "minigrad\[onnx\]"'):
+            call()
