@@ -244,7 +244,7 @@ def _shares(
 def _share(made: Cotangents, ends: AbstractSet[Edge], targets: Sequence[Edge]) -> Cotangents:
     """What flows from what one step made into the targets without passing through another step."""
     seeds = zip(_severed(list(made), ends), made.values(), strict=True)
-    return tape.sweep(seeds, targets=targets, retain=True)
+    return tape.sweep(seeds, targets=targets, retain=True)  # the copy shares what the ops hold
 
 
 def _severed(results: Sequence[Edge], ends: AbstractSet[Edge]) -> list[Edge]:

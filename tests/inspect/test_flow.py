@@ -131,8 +131,8 @@ class Biased(nn.Cell):
         return mg.tanh(mg.affine(self.weight_hk, h, p) + k), k
 
     def initial_state(self, batch: int, like: mg.Tensor) -> tuple:
-        h, _ = super().initial_state(batch, like)
-        return h, (2.0 * self.start).expand(self.hidden_size, batch)
+        start = self.start.expand(self.hidden_size, batch)
+        return 3.0 * start, 2.0 * start
 
 
 def test_a_part_of_the_state_that_stands_still_is_no_step_s_work() -> None:
