@@ -1,10 +1,10 @@
 """Many to many: a syntax highlighter learnt from characters, reading one way or both.
 
-Each character of Python's own library belongs to a keyword, a string, a comment, …: `tokenize` says
-to which. A recurrent network has to say it of the characters of modules that it never saw, in windows
-cut anywhere. Who reads forwards only has to guess at the f of `for` and of `foo`, at a name that may
-be called, and inside a string that began before the window; the future tells. So the same layer is
-trained twice: forwards only, and, with states half as wide, in both directions.
+Each character of Python's own library belongs to a keyword, a string, a comment, …, and `tokenize`
+says to which. A recurrent network has to say it of characters of modules that it never saw, in
+pieces cut anywhere. Who reads forwards only has to guess at the f of `for` and of `foo`, at a name
+that may be called, and inside a string that began before the piece: the future tells. So one layer
+is trained twice, forwards only, and, with states half as wide, in both directions.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from numpy import int64 as int64
 from numpy import uint8 as uint8
 
 from minigrad import autograd as autograd
+from minigrad import decode as decode
 from minigrad import functional as functional
 from minigrad import inspect as inspect
 from minigrad import io as io

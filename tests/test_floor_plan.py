@@ -31,6 +31,7 @@ FLOORS = {
     "nn": 6,
     "optim": 6,
     "data": 7,
+    "decode": 7,
     "distributed": 7,
     "inspect": 7,
     "io": 7,

@@ -12,8 +12,10 @@ from typing import Any, cast
 import numpy as np
 
 from minigrad.fuse import FusedOp
+from minigrad.inspect.parts import expect, history
 from minigrad.io.atomic import write_whole
 from minigrad.nn.state import leaves
+from minigrad.nn.trace import CellTrace
 from minigrad.tape import Edge, Leaf, Node
 from minigrad.tensor import Tensor
 
@@ -81,7 +83,7 @@ class Graph:
 def graph(
     outputs: Tensor | Sequence[Tensor],
     params: Mapping[str, Tensor] | None = None,
-    trace: Iterable[Any] = (),
+    trace: Sequence[CellTrace] = (),
     max_nodes: int = 200,
 ) -> Graph:
     """Draw what `outputs` were computed from, with the values running from left to right.
@@ -92,7 +94,8 @@ def graph(
 
     params: names of leaves, such as `dict(model.named_parameters())`.
     trace: of a recurrent layer, from `y, state, trace = layer(x, trace=True)`. Each time step then
-        has a frame, in which the leaves that it uses are drawn anew, and arrows name the state.
+        has a frame, in which the leaves that it uses are drawn anew, and the arrows that carry
+        gates and states have their names. A traced layer runs its fused functions op by op.
     max_nodes: beyond it the oldest nodes are left out, and the drawing says how many they are.
 
     Raises ValueError for an output that is not on the tape, and for max_nodes below 1.
@@ -102,7 +105,7 @@ def graph(
     >>> loss = model(mg.ones(4, 3)).square().mean()
     >>> drawing = mg.inspect.graph(loss, params=dict(model.named_parameters()))
     >>> drawing
-    <graph of 3 nodes: .dot, .svg(), .save(path)>
+    <graph of 4 nodes: .dot, .svg(), .save(path)>
     >>> "weight" in drawing.dot
     True
     """
@@ -112,29 +115,19 @@ def graph(
         raise ValueError("graph: expected outputs that require grad: others are not on the tape")
     if max_nodes < 1:
         raise ValueError(f"graph: max_nodes must be 1 or more, got {max_nodes}")
-    nodes = _history(edge[0] for edge in edges)
+    expect("graph", trace, Sequence, "the whole trace of a layer, not trace[k]")
+    nodes = history(edges)
     values = _Values(
         names={p.edge: name for name, p in (params or {}).items() if p.edge is not None},
         dtypes=_dtypes(nodes) | {edge: y.dtype for edge, y in zip(edges, roots, strict=True)},
     )
     frames: dict[Node, str] = {}
-    for k, cell_trace in enumerate(trace):
-        _frame_steps(f"layer {k}", cell_trace, frames, values.carried)
+    for run in trace:
+        values.carried.update(_carried(run))
+        frames.update(_frames(run))
     shown = nodes[-max_nodes:]
     left_out = len(nodes) - len(shown)
     return Graph(_Text(shown, values, frames).of(edges, left_out), len(shown), left_out)
-
-
-def _history(roots: Iterable[Node | Leaf]) -> list[Node]:
-    """All nodes that the roots were computed from, oldest first."""
-    seen: set[Node] = set()
-    stack = list(roots)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Node) and node not in seen:
-            seen.add(node)
-            stack += [edge[0] for edge in node.edges if edge is not None]
-    return sorted(seen, key=lambda node: node.order)
 
 
 @dataclass
@@ -143,7 +136,7 @@ class _Values:
 
     names: dict[Edge, str]  # of leaves
     dtypes: dict[Edge, np.dtype[Any]]
-    carried: dict[Edge, str] = field(default_factory=dict[Edge, str])  # parts of a state
+    carried: dict[Edge, str] = field(default_factory=dict[Edge, str])  # states and gates
 
     def describe(self, edge: Edge) -> str:
         """Shape and, where it is known, dtype."""
@@ -176,22 +169,26 @@ def _dtypes(nodes: Iterable[Node]) -> dict[Edge, np.dtype[Any]]:
     return known
 
 
-def _frame_steps(
-    name: str, cell_trace: Any, frames: dict[Node, str], carried: dict[Edge, str]
-) -> None:
-    """Note which nodes each step made: those that are younger than all that went into it."""
-    steps = zip(cell_trace.projected, cell_trace.before, cell_trace.after, strict=True)
-    for t, (projected, before, after) in enumerate(steps):
-        given = [x.edge[0] for x in (*leaves(projected), *leaves(before)) if x.edge is not None]
-        since = max((x.order for x in given if isinstance(x, Node)), default=0)
-        results = [x.edge for x in leaves(after) if x.edge is not None]
-        carried.update(zip(results, cell_trace.cell.state_names, strict=False))
-        stack = [edge[0] for edge in results]
-        while stack:
-            node = stack.pop()
-            if isinstance(node, Node) and node.order > since and node not in frames:
-                frames[node] = f"{name}, t = {t}"
-                stack += [edge[0] for edge in node.edges if edge is not None]
+def _carried(run: CellTrace) -> dict[Edge, str]:
+    """The names of states and gates."""
+    return {
+        x.edge: name
+        for name, values in run.values.items()
+        for value in values
+        for x in leaves(value)
+        if x.edge is not None
+    }
+
+
+def _frames(run: CellTrace) -> dict[Node, str]:
+    """The step that made a node: of what a step leads back to, what is younger than its inputs."""
+    frames: dict[Node, str] = {}
+    for t, given in enumerate(zip(run.projected, run.before, strict=True)):
+        inputs = [x.edge[0] for x in leaves(given) if x.edge is not None]
+        since = 1 + max((x.order for x in inputs if isinstance(x, Node)), default=0)
+        results = [x.edge for x in leaves(run.after[t]) if x.edge is not None]
+        frames.update(dict.fromkeys(history(results, since=since), f"{run.name}, t = {t}"))
+    return frames
 
 
 class _Text:

@@ -1,5 +1,7 @@
 """Files: tensors, and trees of tensors and plain values, in safetensors files and back."""
 
+from minigrad.io import keras as keras
+from minigrad.io import onnx as onnx
 from minigrad.io.files import Loaded as Loaded
 from minigrad.io.files import load as load
 from minigrad.io.files import save as save

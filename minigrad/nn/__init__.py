@@ -2,6 +2,7 @@
 
 from minigrad.nn import functional as functional
 from minigrad.nn import init as init
+from minigrad.nn import presets as presets
 from minigrad.nn import utils as utils
 from minigrad.nn.activation import CELU as CELU
 from minigrad.nn.activation import ELU as ELU
@@ -31,11 +32,25 @@ from minigrad.nn.alignment import AdditiveAttention as AdditiveAttention
 from minigrad.nn.alignment import ContentAttention as ContentAttention
 from minigrad.nn.alignment import MultiplicativeAttention as MultiplicativeAttention
 from minigrad.nn.attention import MultiheadAttention as MultiheadAttention
+from minigrad.nn.cell import Cell as Cell
 from minigrad.nn.cells import GRU as GRU
 from minigrad.nn.cells import LSTM as LSTM
+from minigrad.nn.cells import MGU as MGU
 from minigrad.nn.cells import RNN as RNN
+from minigrad.nn.cells import CoupledLSTM as CoupledLSTM
+from minigrad.nn.cells import CoupledLSTMCell as CoupledLSTMCell
+from minigrad.nn.cells import GridLSTM as GridLSTM
 from minigrad.nn.cells import GRUCell as GRUCell
+from minigrad.nn.cells import Highway as Highway
+from minigrad.nn.cells import LayerNormGRU as LayerNormGRU
+from minigrad.nn.cells import LayerNormGRUCell as LayerNormGRUCell
+from minigrad.nn.cells import LayerNormLSTM as LayerNormLSTM
+from minigrad.nn.cells import LayerNormLSTMCell as LayerNormLSTMCell
 from minigrad.nn.cells import LSTMCell as LSTMCell
+from minigrad.nn.cells import MGUCell as MGUCell
+from minigrad.nn.cells import PeepholeLSTM as PeepholeLSTM
+from minigrad.nn.cells import PeepholeLSTMCell as PeepholeLSTMCell
+from minigrad.nn.cells import Residual as Residual
 from minigrad.nn.cells import RNNCell as RNNCell
 from minigrad.nn.dropout import Dropout as Dropout
 from minigrad.nn.dropout import Flatten as Flatten
@@ -57,8 +72,8 @@ from minigrad.nn.module import Parameter as Parameter
 from minigrad.nn.module import Sequential as Sequential
 from minigrad.nn.norm import LayerNorm as LayerNorm
 from minigrad.nn.norm import RMSNorm as RMSNorm
-from minigrad.nn.recurrent import Cell as Cell
 from minigrad.nn.recurrent import Recurrent as Recurrent
+from minigrad.nn.state import Shared as Shared
 from minigrad.nn.transformer import Transformer as Transformer
 from minigrad.nn.transformer import TransformerDecoder as TransformerDecoder
 from minigrad.nn.transformer import TransformerEncoder as TransformerEncoder

@@ -11,6 +11,7 @@ from minigrad.creation import tensor
 from minigrad.functional.attention import masked_softmax
 from minigrad.fuse import fuse
 from minigrad.nn.linear import Linear
+from minigrad.nn.masks import masks_of
 from minigrad.nn.module import Module
 from minigrad.tensor import Tensor
 
@@ -55,7 +56,10 @@ class ContentAttention(Module):
                 f"{type(self).__name__}: expected values (batch, steps, {self.key_size}), got "
                 f"{values.shape}"
             )
-        there = _within(lengths, values)
+        valid = masks_of(type(self).__name__, lengths, None, values.shape[:2], True).valid
+        if valid is None:
+            valid = np.ones(values.shape[1::-1], np.bool_)
+        there = tensor(valid.T, device=values.device)
         values = ops.where(there.unsqueeze(-1), values, 0.0)
         return self.keys(values), values, there
 
@@ -79,21 +83,6 @@ class ContentAttention(Module):
 
     def extra_repr(self) -> str:
         return f"{self.query_size}, {self.key_size}"
-
-
-def _within(lengths: Any, values: Tensor) -> Tensor:
-    """Booleans (B, S): True at the steps of values (B, S, …) within each row's length."""
-    batch, steps = values.shape[:2]
-    host = np.asarray(lengths.tolist() if isinstance(lengths, Tensor) else lengths)
-    if lengths is None:
-        host = np.full(batch, steps)
-    if host.shape != (batch,) or host.dtype.kind not in "iu":
-        raise ValueError(
-            f"lengths: expected {batch} integers, one a row, got {host.dtype} of shape {host.shape}"
-        )
-    if batch and (host.min() < 0 or host.max() > steps):
-        raise ValueError(f"lengths must lie in 0…{steps} (the steps of values), got {lengths}")
-    return tensor(np.arange(steps) < host[:, None], device=values.device)
 
 
 @fuse

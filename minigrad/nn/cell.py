@@ -7,8 +7,9 @@ from typing import Any, ClassVar, cast
 
 from minigrad.creation import zeros
 from minigrad.nn import init
+from minigrad.nn.equations import equations_of
 from minigrad.nn.module import Module, Parameter
-from minigrad.nn.state import State, check_state, leaves, map_state, transposed
+from minigrad.nn.state import State, check_state, leaves, map_state, transposed, unshared
 from minigrad.tensor import Tensor
 
 
@@ -25,9 +26,15 @@ class Cell(Module):
     and names its state in `state_names`; a state of one name is a Tensor, of several a tuple.
     `output(state)` is what the layer above sees, by default the first of them. A cell can then be
     called like PyTorch's (`cell(x, state)`, batch first), and `Recurrent` makes a layer of it.
+    What is the same for all steps (a block of a weight, say) is a part of p as `Shared(part)`.
+    Dropout on recurrent weights acts on the parameters in `recurrent_weights`: those that the step
+    multiplies with (a part of) the state. `gates` names the blocks of hidden_size rows of which
+    weight_ih, weight_hh and the biases are made, for `nn.presets`.
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    state_names: tuple[str, ...] = ("h",)
+    recurrent_weights: ClassVar[tuple[str, ...]] = ("weight_hh",)
+    gates: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         if input_size < 1 or hidden_size < 1:
@@ -61,6 +68,10 @@ class Cell(Module):
         """What the layer gives out at this step: (output_size, B)."""
         return cast("tuple[Tensor, ...]", state)[0] if isinstance(state, tuple) else state
 
+    def readout(self, y: Tensor, x: Tensor) -> Tensor:
+        """What the layer above sees: from the outputs (…, output_size, B) and inputs, all steps."""
+        return y
+
     def initial_state(self, batch: int, like: Tensor) -> State:
         """The state before the first step: zeros (hidden_size, B) for each name."""
         parts = [
@@ -83,8 +94,27 @@ class Cell(Module):
             wanted = [part.shape[::-1] if batched else part.shape[:1] for part in leaves(before)]
             check_state(type(self).__name__, state, wanted, "(batch, features)")
             before = map_state(transposed if batched else _widened, state)
-        after = self.step(self.project(columns), before)
+        after = self.step(unshared(self.project(columns)), before)
         return map_state(transposed if batched else _narrowed, after)
+
+    def equations(self) -> str:
+        """The equations of a step, as text: `project`, `step` and `readout`, run on symbols.
+
+        Values that the code has `named` have a line each, the next state has primes (and the
+        output is y where it is another), and a block of rows of a parameter is called after the
+        value that it leads to. ∘ is the product of elements, W x that of a matrix.
+
+        >>> import minigrad as mg
+        >>> print(mg.nn.MGUCell(4, 3).equations())
+        f  = σ(W_if x + b_f + W_hf h)
+        n  = tanh(W_in x + b_n + W_hn (f ∘ h))
+        h' = h + f ∘ (n - h)
+        <BLANKLINE>
+        [W_if; W_in] = W_ih
+        [W_hf; W_hn] = W_hh
+        [b_f; b_n] = b
+        """
+        return equations_of(self)
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"

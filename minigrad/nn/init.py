@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -55,10 +54,12 @@ def trunc_normal_(
 ) -> Tensor:
     """Fill with N(mean, std²) between a and b, numbers outside drawn anew; returns the tensor.
 
-    Raises ValueError where less than a hundredth of the distribution lies between a and b.
+    Raises ValueError unless std > 0 and a hundredth of the distribution lies between a and b.
     """
-    normal = NormalDist(mean, std)
-    if not normal.cdf(b) - normal.cdf(a) > 0.01:
+    if not std > 0:
+        raise ValueError(f"trunc_normal_: std must be positive, got {std}")
+    below_a, below_b = (math.erf((x - mean) / (std * math.sqrt(2))) / 2 for x in (a, b))
+    if not below_b - below_a > 0.01:
         raise ValueError(
             f"trunc_normal_: almost nothing of N({mean}, {std}²) lies in [{a}, {b}]; widen the "
             "interval (a and b are values, not standard deviations), or take uniform_"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from minigrad import ops
@@ -16,23 +17,51 @@ def map_state(fn: Callable[[Any], Any] | Callable[[Any, Any], Any], *states: Sta
     if not isinstance(states[0], tuple):
         run: Any = fn
         return run(*states)
-    parts: Any = zip(*states, strict=True)
-    return tuple([map_state(fn, *part) for part in parts])
+    together: Any = zip(*states, strict=True)
+    return tuple([map_state(fn, *part) for part in together])
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A part of what `Cell.project` gives that is the same for all steps: a part of a weight, say.
+
+    The step gets the value as it is, where it gets its own slice (along time) of other parts.
+    """
+
+    value: Any
 
 
 def unstacked(state: State) -> list[State]:
-    """A state of tensors (n, …) as n states."""
+    """A state of tensors (n, …) as n states; what is shared is in each of them."""
     if not isinstance(state, tuple):
         return list(state.unbind(0))
-    parts = map(unstacked, cast("tuple[State, ...]", state))
-    return list(zip(*parts, strict=True))
+    of_parts = cast("tuple[State, ...]", state)
+    columns = [None if isinstance(part, Shared) else unstacked(part) for part in of_parts]
+    n = next(len(column) for column in columns if column is not None)
+    filled = [
+        [part.value] * n if column is None else column
+        for part, column in zip(of_parts, columns, strict=True)
+    ]
+    return list(zip(*filled, strict=True))
+
+
+def unshared(p: Any) -> Any:
+    """What `Cell.project` gives for one step, as the step takes it."""
+    if isinstance(p, Shared):
+        return p.value
+    return tuple(map(unshared, cast("tuple[Any, ...]", p))) if isinstance(p, tuple) else p
 
 
 def stacked(states: Sequence[State]) -> State:
     """States of the same structure as one, of tensors with a new first axis."""
     if not isinstance(states[0], tuple):
         return ops.stack(states)
-    return tuple([stacked(parts) for parts in zip(*states, strict=True)])
+    return tuple([stacked(part) for part in zip(*states, strict=True)])
+
+
+def parts(state: State) -> tuple[Any, ...]:
+    """The parts of a state that have names: those of a tuple, or the one tensor."""
+    return cast("tuple[Any, ...]", state) if isinstance(state, tuple) else (state,)
 
 
 def leaves(state: State) -> list[Tensor]:

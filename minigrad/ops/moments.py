@@ -15,7 +15,12 @@ from minigrad.ops.reduce import Dims, axes_of, mean, sum
 from minigrad.ops.shape import permute, reshape
 
 
-def _standardize_forward(xp: Any, x: Array, *, eps: float, centre: bool) -> tuple[Array, Array]:
+def _standardize_forward(
+    xp: Any, x: Array, *, eps: float, centre: bool, axis: int
+) -> tuple[Array, Array]:
+    if axis == -2:
+        y, r = _standardize_forward(xp, x.swapaxes(-1, -2), eps=eps, centre=centre, axis=-1)
+        return y.swapaxes(-1, -2), r.swapaxes(-1, -2)
     shape = x.shape
     x = x.reshape(-1, shape[-1])
     y, r = xp.empty_like(x), xp.empty(len(x), x.dtype)
@@ -43,25 +48,41 @@ def _standardize_backward_rows(
     xp.by_row(xp.multiply, out, r, out)
 
 
-def _standardize_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any, r: Any, **_: Any) -> Any:
-    gy, hy = mean(g * y, -1, keepdim=True), mean(h * y, -1, keepdim=True)
+_standardize_backward_last = by_blocks(_standardize_backward_rows)
+
+
+def _standardize_backward(
+    xp: Any, g: Array, y: Array, r: Array, *, centre: bool, axis: int
+) -> Array:
+    if axis == -1:
+        return _standardize_backward_last(xp, g, y, r, centre=centre)
+    g, y, r = (a.swapaxes(-1, -2) for a in (g, y, r))
+    return _standardize_backward_last(xp, g, y, r, centre=centre).swapaxes(-1, -2)
+
+
+def _standardize_backward_rule_y(
+    h: Any, _gx: Any, g: Any, y: Any, r: Any, *, axis: int, **_: Any
+) -> Any:
+    gy, hy = mean(g * y, axis, keepdim=True), mean(h * y, axis, keepdim=True)
     return -r * (h * gy + g * hy)
 
 
 _pull_standardize = Op(
     "standardize_backward",  # r · (g - mean(g) - y · mean(g·y))
-    by_blocks(_standardize_backward_rows),
-    lambda h, _gx, _g, y, r, *, centre: _pull_standardize(h, y, r, centre=centre),
+    _standardize_backward,
+    lambda h, _gx, _g, y, r, **how: _pull_standardize(h, y, r, **how),
     _standardize_backward_rule_y,
-    lambda h, gx, _g, _y, r, **_: sum(h * gx, -1, keepdim=True) / r,
+    lambda h, gx, _g, _y, r, *, axis, **_: sum(h * gx, axis, keepdim=True) / r,
 )
 
 
-def _standardize_rule(gs: Any, ys: Any, _x: Any, *, centre: bool, **_: Any) -> list[Any]:
+def _standardize_rule(
+    gs: Any, ys: Any, _x: Any, *, centre: bool, axis: int = -1, **_: Any
+) -> list[Any]:
     (g, g_r), (y, r) = gs, ys
-    parts: list[Any] = [] if g is None else [_pull_standardize(g, y, r, centre=centre)]
+    parts: list[Any] = [] if g is None else [_pull_standardize(g, y, r, centre=centre, axis=axis)]
     if g_r is not None:  # dr/dx = -r² y / n
-        parts.append(g_r * (r * r * (-1.0 / y.shape[-1])) * y)
+        parts.append(g_r * (r * r * (-1.0 / y.shape[axis])) * y)
     return [parts[0] if len(parts) == 1 else parts[0] + parts[1]]
 
 
@@ -77,10 +98,12 @@ def standardize(x: V, dim: Dims = -1, eps: float = 1e-5, centre: bool = True) ->
     """
     refuse_integers("standardize", x)
     dims = axes_of(dim, x.ndim)
-    flat = merged(x, dims)
-    if flat.shape[-1] == 0:
+    if 0 in [x.shape[a] for a in dims]:
         raise ValueError(f"standardize over no elements: shape {x.shape}, dim {dim}")
-    y = _standardize(flat, eps=eps, centre=centre)[0]
+    if tuple(dims) == (x.ndim - 2,):  # features first, as in recurrent cells: no axis moves
+        return _standardize(x, eps=eps, centre=centre, axis=-2)[0]
+    flat = merged(x, dims)
+    y = _standardize(flat, eps=eps, centre=centre, axis=-1)[0]
     order = [*(a for a in range(x.ndim) if a not in dims), *dims]
     if order == list(range(x.ndim)):
         return y if y.shape == x.shape else reshape(y, x.shape)
@@ -127,9 +150,9 @@ def _layer_norm_backward_rule(
     (h, h_w, h_b), rows = hs, tuple(range(g.ndim - 1))
     to_g, to_y, to_r, to_w = [], [], None, None
     if h is not None:
-        u = _pull_standardize(h, y, r, centre=centre)
+        u = _pull_standardize(h, y, r, centre=centre, axis=-1)
         to_g, to_w = [u * w], sum(u * g, rows)
-        to_y = [_standardize_backward_rule_y(h, None, g * w, y, r)]
+        to_y = [_standardize_backward_rule_y(h, None, g * w, y, r, axis=-1)]
         to_r = sum(h * gxs[0], -1, keepdim=True) / r
     if h_w is not None:
         to_g, to_y = [*to_g, h_w * y], [*to_y, h_w * g]

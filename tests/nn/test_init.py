@@ -104,6 +104,7 @@ def test_orthogonal_in_half_precision() -> None:
     ("fill", "words"),
     [
         (lambda p: init.trunc_normal_(p, std=0.02, a=1.0, b=2.0), "widen the interval"),
+        (lambda p: init.trunc_normal_(p, std=0.0), "std must be positive"),
         (lambda p: init.sparse_(p, 1.5), r"sparsity in 0…1, got \(2, 3\) and 1.5"),
         (lambda _: init.sparse_(mg.zeros(3), 0.5), "2 axes"),
         (lambda _: init.eye_(mg.zeros(3)), "2 axes"),

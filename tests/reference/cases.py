@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.reference.attention_cases import ATTENTION
 from tests.reference.case import Case, Draw, classes, given, normal, positive, probabilities
 from tests.reference.recurrent_cases import RECURRENT
 
@@ -265,4 +266,5 @@ FAMILIES: dict[str, list[Case]] = {
     "functions": FUNCTIONS,
     "losses": LOSSES,
     "recurrent": RECURRENT,
+    "attention": ATTENTION,
 }

@@ -16,6 +16,7 @@ SEED = 0
 
 def main() -> None:
     warnings.filterwarnings("ignore", "reduction: 'mean' divides", UserWarning)  # of kl_div
+    warnings.filterwarnings("ignore", "enable_nested_tensor is True", UserWarning)
     # in one entry: the file's bytes do not depend on the order of several
     made_by = f"torch {torch.__version__}, numpy {np.__version__}, seed {SEED}"
     for family, cases in FAMILIES.items():

@@ -14,8 +14,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "RNN-tanh": ("RNN", {}),
     "RNN-relu": ("RNN", {"nonlinearity": "relu"}),
     "LSTM": ("LSTM", {}),
+    "LSTM-projected": ("LSTM", {"proj_size": HIDDEN - 1}),
     "GRU": ("GRU", {}),
 }
+CELLS = [kind for kind in KINDS if kind != "LSTM-projected"]  # PyTorch's cell has no projection
 
 # Every kind, depth and direction meets every variant; each option also comes together with others.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -47,14 +49,16 @@ def layer_case(
     """A layer: x, perhaps an initial state and lengths, to outputs and the last state."""
     name, options = KINDS[kind]
     steps, batch, width, hidden = sizes
+    if "proj_size" in options:
+        options = {"proj_size": hidden - 1}  # the largest; none for a hidden size of 1
     lead = (batch, steps) if batch_first else (steps, batch)
     inputs = {"x": normal(*lead, width) if batched else normal(steps, width)}
     if state:
         count = num_layers * (1 + bidirectional)
-        shape = (count, batch, hidden) if batched else (count, hidden)
-        inputs["h"] = normal(*shape)
+        lead = (count, batch) if batched else (count,)
+        inputs["h"] = normal(*lead, options.get("proj_size") or hidden)
         if name == "LSTM":
-            inputs["c"] = normal(*shape)
+            inputs["c"] = normal(*lead, hidden)
     rows = (given_lengths or LENGTHS) if lengths else None
 
     def build(library: Any) -> Any:
@@ -106,5 +110,5 @@ RECURRENT = [
 ]
 RECURRENT += [
     cell_case(kind, bias, batched, state)
-    for kind, bias, batched, state in product(KINDS, *[(True, False)] * 3)
+    for kind, bias, batched, state in product(CELLS, *[(True, False)] * 3)
 ]
