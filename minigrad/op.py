@@ -8,7 +8,7 @@ from types import MethodType
 from typing import Any, Self, TypeVar, overload
 
 from minigrad.backend import Array, array_types, backend_of
-from minigrad.tape import Later
+from minigrad.gathering import Later
 
 # An array, a Tensor or a symbol: what goes into an op says what comes out.
 V = TypeVar("V", bound=Any)

@@ -12,9 +12,9 @@ from hypothesis import Phase, given, settings
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.gathering import Later
 from minigrad.op import Op
 from minigrad.ops import Elementwise
-from minigrad.tape import Later
 from minigrad.testing import GradientError, gradcheck
 from tests.ops.row import Case, Row
 from tests.ops.values import tensors

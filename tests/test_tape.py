@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import nn, optim, tape
+from minigrad import nn, optim
 from minigrad.nn import functional as F
 from minigrad.ops import contract
 
@@ -153,7 +153,7 @@ LOOPS: dict[str, Callable[[mg.Tensor, Any], mg.Tensor]] = {
 @pytest.mark.parametrize("form", LOOPS)
 @pytest.mark.parametrize("limit", [0, 2**25])
 def test_a_weight_used_many_times(form: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tape, "WAITING_LIMIT", limit)
+    monkeypatch.setattr(gathering, "WAITING_LIMIT", limit)
     w, xs = leaf(4, 3), mg.randn(STEPS, 2, 4, dtype=mg.float64)
     loss = sum((LOOPS[form](w, x) ** 2).sum() * 0.5 for x in xs)
     (g,) = mg.autograd.grad(loss, w, retain_graph=True)
@@ -168,7 +168,7 @@ def test_a_weights_gradient_is_one_product(form: str, monkeypatch: pytest.Monkey
     settled: list[int] = []
     settle = contract._matmul.settle
 
-    def counted(into: Any, waiting: list[tape.Later]) -> Any:
+    def counted(into: Any, waiting: list[gathering.Later]) -> Any:
         settled.append(len(waiting))
         return settle(into, waiting)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad.backend import Array
+from minigrad.gathering import Later
 from minigrad.op import Op
-from minigrad.tape import Later
 
 Shape = tuple[int, ...]
 

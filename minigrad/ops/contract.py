@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad.backend import Array, backend_of
+from minigrad.gathering import Later
 from minigrad.op import JointOp, Op, V
 from minigrad.ops.broadcast import expand_to, settle_by_adding, sum_to
 from minigrad.ops.shape import permute, reshape, transpose
-from minigrad.tape import Later
 
 
 def _mT(x: V) -> V:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from minigrad.gathering import Later
 from minigrad.op import Op, V
 from minigrad.ops.broadcast import sum_to
-from minigrad.tape import Later
 
 Number = (int, float)
 # rules of one, two and three arguments: the union lets the lambdas below be typed

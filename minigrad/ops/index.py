@@ -11,11 +11,11 @@ from typing import Any, cast
 import numpy as np
 
 from minigrad.backend import Array, backend_of, is_array
+from minigrad.gathering import Later
 from minigrad.op import Op, V
 from minigrad.ops.broadcast import Shape
 from minigrad.ops.elementwise import where
 from minigrad.ops.shape import axis_of
-from minigrad.tape import Later
 
 
 def _is_basic(key: Any) -> bool:

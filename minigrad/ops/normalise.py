@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array
+from minigrad.gathering import Later
 from minigrad.op import Op, V
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.reduce import Dims, axes_of, sum
 from minigrad.ops.shape import axis_of, movedim, permute, reshape, unsqueeze
-from minigrad.tape import Later
 
 # The ops work along the last axis, a block of rows at a time, written into `out`; the functions
 # bring other axes there. A *column* holds one number a row: (rows, 1).

@@ -13,9 +13,9 @@ from operator import neg
 from typing import Any, cast
 
 from minigrad.backend import Array
+from minigrad.gathering import Later
 from minigrad.op import JointOp, Op, V
 from minigrad.ops.broadcast import Shape, expand_to
-from minigrad.tape import Later
 
 
 def ints(args: Sequence[Any]) -> tuple[int, ...]:

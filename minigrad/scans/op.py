@@ -9,12 +9,12 @@ from typing import Any, cast
 from minigrad import ops
 from minigrad.autograd import enable_grad, grad
 from minigrad.backend import Array, Backend, backend_of
+from minigrad.gathering import Gathering
 from minigrad.op import Op
 from minigrad.ops.broadcast import expand_to
 from minigrad.scans import emit
 from minigrad.scans.plan import Plan
 from minigrad.scans.step import Number, Slot, Step
-from minigrad.tape import Gathering
 from minigrad.tensor import Tensor
 
 KNOWN = 256  # loops that are kept

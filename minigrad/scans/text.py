@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minigrad.backend import backend_of
+from minigrad.gathering import Later
 from minigrad.scans.step import Line
-from minigrad.tape import Later
 
 
 class Text:
