@@ -111,10 +111,9 @@ def _cells(module: Module) -> Iterator[tuple[str, str, Cell]]:
     innermost, which have the gates."""
     for path, inner in module.named_modules():
         if isinstance(inner, Recurrent):
-            for k, cells in enumerate(inner.cells):
-                for cell, direction in zip(cells, ("", "_reverse"), strict=False):
-                    for prefix, _, innermost in _cells(cell):
-                        yield _prefix(path) + prefix, f"_l{k}{direction}", innermost
+            for suffix, cell in inner.named_cells():
+                for prefix, _, innermost in _cells(cell):
+                    yield _prefix(path) + prefix, suffix, innermost
         elif isinstance(inner, Cell) and not any(isinstance(m, Cell) for m in inner.children()):
             yield _prefix(path), "", inner
 
