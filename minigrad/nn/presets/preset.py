@@ -107,8 +107,10 @@ class Preset:
 
 
 def _cells(module: Module) -> Iterator[tuple[str, str, Cell]]:
-    """Every cell with what stands before and behind its parameters' names; of nested ones the
-    innermost, which have the gates."""
+    """What stands before and behind a cell's parameters' names, and the cell.
+
+    Of cells in cells it is the innermost: they have the gates.
+    """
     for path, inner in module.named_modules():
         if isinstance(inner, Recurrent):
             for suffix, cell in inner.named_cells():
@@ -123,6 +125,7 @@ def _prefix(path: str) -> str:
 
 
 def own_parameters(cell: Cell) -> dict[str, Parameter]:
+    """The parameters that a cell holds itself, by name."""
     return {name: p for name, p in cell.entries() if isinstance(p, Parameter)}
 
 
