@@ -184,7 +184,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"  for example: {a!r}, in truth {b!r}")
     different = next((i for i, t in enumerate(truth) if len(set(t.split())) == DIGITS), 0)
     shown = pictures[different], *show(model, pictures[different], args.device)
-    save_picture(args.out / PICTURE, lambda figure: draw(figure, *shown), (13, 5.6))
+    save_picture(args.out / PICTURE, lambda figure: draw(figure, *shown), (14, 5.2))
 
 
 def pairs(said: str, truth: str) -> list[tuple[str, str]]:
@@ -210,19 +210,23 @@ def show(model: Reader, picture: np.ndarray, device: str) -> tuple[str, np.ndarr
 
 
 def draw(figure: Any, picture: np.ndarray, said: str, weights: np.ndarray) -> None:
-    """The picture, and for each letter the picture again with light on where it looked."""
-    figure.suptitle(f"Read as “{said}”: where the network looks for each letter")
-    columns = 4
-    several = figure.subplots(-(-(len(said) + 1) // columns), columns).flat
-    for axes in several:
+    """The picture, and for each letter, a row a name, the same with light on where it looked."""
+    words = [word + " " for word in said.split(" ")]
+    top, below = figure.subfigures(2, 1, height_ratios=(1, len(words)))
+    axes = top.subplots()
+    axes.imshow(picture, cmap="gray")
+    axes.set_title(f"Read as “{said}”, and where the network looked for each letter")
+    axes.set_axis_off()
+    table = below.subplots(len(words), max(map(len, words)), squeeze=False)
+    for axes in table.flat:
         axes.set_axis_off()
-    several[0].imshow(picture, cmap="gray")
-    several[0].set_title("the picture", fontsize=10)
-    for axes, letter, look in zip(list(several)[1:], said, weights, strict=False):
-        light = spread(look)
-        axes.imshow(picture, cmap="gray", alpha=1.0)
-        axes.imshow(light, cmap="inferno", alpha=0.65, vmin=0, vmax=light.max())
-        axes.set_title("space" if letter == " " else letter, fontsize=12, family="monospace")
+    looks = iter(weights)
+    for row, word in zip(table, words, strict=True):
+        for axes, letter, look in zip(row, word, looks, strict=False):
+            light = spread(look)
+            axes.imshow(picture, cmap="gray")
+            axes.imshow(light, cmap="inferno", alpha=0.6, vmin=0, vmax=light.max())
+            axes.set_title("space" if letter == " " else letter, fontsize=11, family="monospace")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

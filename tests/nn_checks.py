@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.nn.replace import replaced
 from minigrad.testing import gradcheck
 from tests.nn_table import Row, reference, state_sizes
 
@@ -54,14 +55,8 @@ def parts_of(state: Any) -> list[mg.Tensor]:
 
 def call_with(layer: nn.Recurrent, values: list[mg.Tensor], *args: Any, **kwargs: Any) -> Any:
     """Run the layer with other tensors in the place of its parameters."""
-    held = [(p, p.data, p.edge) for p in layer.parameters()]
-    try:
-        for (p, _, _), value in zip(held, values, strict=True):
-            p.data, p.edge = value.data, value.edge
-        return layer(*args, **kwargs)
-    finally:
-        for p, data, edge in held:
-            p.data, p.edge = data, edge
+    others = {id(p): value for p, value in zip(layer.parameters(), values, strict=True)}
+    return replaced(layer, others)(*args, **kwargs)
 
 
 def check_values(row: Row, case: dict[str, Any]) -> None:

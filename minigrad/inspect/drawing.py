@@ -172,11 +172,7 @@ def _dtypes(nodes: Iterable[Node]) -> dict[Edge, np.dtype[Any]]:
 def _carried(run: CellTrace) -> dict[Edge, str]:
     """The names of states and gates."""
     return {
-        x.edge: name
-        for name, values in run.values.items()
-        for value in values
-        for x in leaves(value)
-        if x.edge is not None
+        x.edge: name for name, values in run.values.items() for x in values if x.edge is not None
     }
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from minigrad import ops, tape
 from minigrad.creation import eye, zeros_like
-from minigrad.inspect.parts import expect, history, named_leaves
-from minigrad.nn.state import leaves
+from minigrad.inspect.parts import expect, history
+from minigrad.nn.state import leaves, named_leaves
 from minigrad.nn.trace import CellTrace
 from minigrad.tape import Edge, Leaf, Node
 from minigrad.tensor import Tensor, seed_of
@@ -154,7 +154,7 @@ def grad_flow(
     True
     """
     expect("grad_flow", trace, Sequence, "the whole trace of a layer, not trace[k]")
-    after = [[named_leaves(run.cell, state) for state in run.after] for run in trace]
+    after = [[named_leaves(run.cell.state_names, state) for state in run.after] for run in trace]
     before = [[_edges(leaves(state)) for state in run.before] for run in trace]
     states = _edges(x for steps in after for step in steps for x in step.values())
     cotangents = _cotangents(loss, states)

@@ -1,14 +1,11 @@
-"""What the inspectors share: the nodes behind a value, and the names of a state's parts."""
+"""What the inspectors share: the nodes behind a value, and a check of what they are given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from minigrad.nn.cell import Cell
-from minigrad.nn.state import State, leaves, parts
 from minigrad.tape import Edge, Node
-from minigrad.tensor import Tensor
 
 
 def history(
@@ -32,12 +29,3 @@ def expect(name: str, value: object, kind: type, what: str) -> None:
     """Raise TypeError, for the function `name`, unless value is of a kind."""
     if not isinstance(value, kind):
         raise TypeError(f"{name}: expected {what}; got a {type(value).__name__}")
-
-
-def named_leaves(cell: Cell, state: State) -> dict[str, Tensor]:
-    """The tensors of a cell's state by their names; those of a nested part are numbered."""
-    found: dict[str, Tensor] = {}
-    for name, part in zip(cell.state_names, parts(state), strict=True):
-        inner = leaves(part)
-        found |= {name if len(inner) == 1 else f"{name}{i}": x for i, x in enumerate(inner)}
-    return found

@@ -10,6 +10,7 @@ import numpy as np
 
 from minigrad.inspect.flow import CellFlow, GradFlow
 from minigrad.inspect.parts import expect
+from minigrad.nn.state import named_leaves
 from minigrad.nn.trace import CellTrace
 from minigrad.tensor import Tensor
 
@@ -112,7 +113,7 @@ def plot_gates(
     ['r', 'z', 'n']
     """
     expect("plot_gates", trace, CellTrace, "the trace of one layer and direction, trace[k]")
-    gates = [name for name in trace.values if name not in trace.cell.state_names]
+    gates = [name for name in trace.values if name not in _states(trace)]
     return _heat_maps(trace, gates if names is None else names, row, tokens, "gate")
 
 
@@ -124,8 +125,12 @@ def plot_states(
 ) -> Figure:
     """The state of one sequence as heat maps, one for each of its parts; see `plot_gates`."""
     expect("plot_states", trace, CellTrace, "the trace of one layer and direction, trace[k]")
-    states = [name for name in trace.values if name in trace.cell.state_names]
-    return _heat_maps(trace, states if names is None else names, row, tokens, "state")
+    return _heat_maps(trace, _states(trace) if names is None else names, row, tokens, "state")
+
+
+def _states(trace: CellTrace) -> list[str]:
+    """The names of the state's tensors."""
+    return list(named_leaves(trace.cell.state_names, trace.last))
 
 
 def _heat_maps(

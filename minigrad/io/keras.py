@@ -102,9 +102,8 @@ def _entries(module: Module) -> list[Entry]:
 def _of_module(path: str, module: Module) -> Iterator[Entry]:
     """The arrays of the parameters that a module holds itself."""
     if isinstance(module, Recurrent):
-        for k, cells in enumerate(module.cells):
-            for cell, direction in zip(cells, ("", "_reverse"), strict=False):
-                yield from _of_cell(path, f"_l{k}{direction}", cell)
+        for suffix, cell in module.named_cells():
+            yield from _of_cell(path, suffix, cell)
     elif isinstance(module, Cell):
         yield from _of_cell(path, "", module)
     for kind, parameters in _PLAIN.items():

@@ -132,10 +132,9 @@ class Recurrent(Module):
 
     def entries(self) -> Iterator[tuple[str, Any]]:
         """The cells' parameters with the layer and direction behind their names."""
-        for layer, cells in enumerate(self.__dict__.get("_cells", ())):
-            for cell, direction in zip(cells, ("", "_reverse"), strict=False):
-                for name, p in (*cell.named_parameters(), *cell.named_buffers()):
-                    yield f"{name}_l{layer}{direction}", p
+        for suffix, cell in self.named_cells():
+            for name, p in (*cell.named_parameters(), *cell.named_buffers()):
+                yield name + suffix, p
         yield from (entry for entry in super().entries() if not entry[0].startswith("_cells."))
 
     def __getattr__(self, name: str) -> Any:
@@ -146,18 +145,23 @@ class Recurrent(Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a cell's parameter by its name in the layer (`weight_hh_l0`), to tie weights, say."""
-        for layer, cells in enumerate(self.__dict__.get("_cells", ())):
-            for cell, direction in zip(cells, ("", "_reverse"), strict=False):
-                own = name.removesuffix(f"_l{layer}{direction}")
-                if own != name and own in vars(cell):
-                    setattr(cell, own, value)
-                    return
+        for suffix, cell in self.named_cells():
+            own = name.removesuffix(suffix)
+            if own != name and own in vars(cell):
+                setattr(cell, own, value)
+                return
         super().__setattr__(name, value)
 
     @property
     def cells(self) -> Sequence[Sequence[Cell]]:
         """The cells by layer and direction."""
         return self._cells
+
+    def named_cells(self) -> Iterator[tuple[str, Cell]]:
+        """Each cell, and what stands behind its parameters' names: `_l0`, `_l0_reverse` …"""
+        for layer, cells in enumerate(self.__dict__.get("_cells", ())):
+            for cell, direction in zip(cells, ("", "_reverse"), strict=False):
+                yield f"_l{layer}{direction}", cell
 
     # ---- running -----------------------------------------------------------------------------
 

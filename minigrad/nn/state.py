@@ -71,6 +71,15 @@ def leaves(state: State) -> list[Tensor]:
     return [leaf for part in cast("tuple[State, ...]", state) for leaf in leaves(part)]
 
 
+def named_leaves(names: Sequence[str], state: State) -> dict[str, Tensor]:
+    """The tensors of a state by the names of its parts; those of a nested part are numbered."""
+    found: dict[str, Tensor] = {}
+    for name, part in zip(names, parts(state), strict=True):
+        inner = leaves(part)
+        found |= {name if len(inner) == 1 else f"{name}{i}": x for i, x in enumerate(inner)}
+    return found
+
+
 def transposed(part: Tensor) -> Tensor:
     """Its last two axes swapped: features first, as in cells, or batch first."""
     return part.transpose(-1, -2)

@@ -9,7 +9,7 @@ from typing import Any
 from minigrad import ops
 from minigrad.fuse import recording
 from minigrad.nn.cell import Cell
-from minigrad.nn.state import State, parts
+from minigrad.nn.state import State, named_leaves
 from minigrad.tensor import Tensor
 
 
@@ -59,8 +59,8 @@ class Recorder:
         """The cell's step."""
         with recording() as gates:
             after = self.cell.step(p, state)
-        states = zip(self.cell.state_names, parts(after), strict=True)
-        self._steps.append((p, state, after, {**gates, **dict(states)}))
+        states = named_leaves(self.cell.state_names, after)
+        self._steps.append((p, state, after, {**gates, **states}))
         return after
 
     def trace(self, name: str, last: State, backwards: bool) -> CellTrace:

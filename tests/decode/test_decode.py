@@ -172,6 +172,28 @@ def test_greedy_takes_the_likeliest_and_a_beam_of_one_is_no_worse(
     assert (beam.log_probs[:, 0] >= found.log_probs - 1e-12).all()
 
 
+def test_the_search_goes_on_while_a_longer_sequence_may_win() -> None:
+    """The end is likelier at once than any other token, but from there on all is certain."""
+    first, later = [0.25, 0.15, 0.6], [0.98, 0.01, 0.01]
+
+    def step(tokens: mg.Tensor, _: Any) -> tuple[mg.Tensor, Any]:
+        begins = tokens.eq(1).unsqueeze(1)
+        return mg.where(begins, mg.tensor(first).log(), mg.tensor(later).log()), None
+
+    for penalty, expected in ((0.0, [END] * 4), (1.0, [0, 0, 0, 0])):
+        found = decode.beam_search(
+            step,
+            None,
+            mg.tensor([1]),
+            end=END,
+            max_length=4,
+            beam_size=1,
+            length_penalty=penalty,
+        )
+        assert found.tokens[0, 0].tolist() == expected[: found.tokens.shape[2]]
+        assert found.tokens.shape[2] == (1 if penalty == 0 else 4)
+
+
 def test_the_state_of_a_layer_moves_along_its_second_axis() -> None:
     model = LayerModel(nn.LSTM)
     state = tuple(mg.randn(1, 2, HIDDEN, dtype=mg.float64) for _ in range(2))

@@ -104,6 +104,32 @@ def test_gates_and_states_of_a_row() -> None:
     assert pixels(gates).std() > 0
 
 
+class Nested(nn.Cell):
+    """A cell with a state of (two tensors) and one."""
+
+    state_names = ("pair", "h")
+
+    def project(self, x: mg.Tensor) -> mg.Tensor:
+        return x
+
+    def step(self, p: mg.Tensor, state: Any) -> Any:
+        (a, b), h = state
+        return (mg.tanh(a + p), b + 1.0), mg.named(mean=(a + h) / 2)
+
+    def output(self, state: Any) -> mg.Tensor:
+        return state[1]
+
+    def initial_state(self, batch: int, like: mg.Tensor) -> Any:
+        zero = mg.zeros(self.hidden_size, batch)
+        return (zero, zero), zero
+
+
+def test_nested_parts_of_a_state_are_numbered() -> None:
+    _, trace = traced(nn.Recurrent(Nested, 3, 3), 5, 2, 3)
+    assert list(maps(plot_states(trace[0]))) == ["pair0", "pair1", "h"]
+    assert list(maps(plot_gates(trace[0]))) == ["mean"]
+
+
 def test_tokens_label_the_steps_and_end_the_picture() -> None:
     _, trace = traced(nn.GRU(3, 4), 6, 2, 3)
     figure = plot_gates(trace[0], tokens=["to", "be", "or", "not"])

@@ -40,7 +40,7 @@ def evaluate(text: str, values: Values) -> Values:
     for left, right in lines:
         for names, whole in blocks:
             known = names.strip("[]").split("; ")
-            source, *sizes = re.split(", (?:of )?| rows", whole)
+            source, *sizes = re.split(", of | and | rows", whole)
             if source in values:
                 ends = np.cumsum([int(n) for n in sizes if n])[:-1]
                 parts = np.split(values[source], ends if sizes else len(known))

@@ -15,9 +15,7 @@ from tests.nn_checks import (
     cases,
     check_a_row_alone,
     check_cell_alone,
-    check_gradients,
     check_poison,
-    check_second_order,
     check_streaming,
     check_unbatched,
     check_values,
@@ -31,20 +29,6 @@ rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @given(case=cases())
 def test_layer_equals_plain_loops(row: Row, case: dict[str, Any]) -> None:
     check_values(row, case)
-
-
-SMOOTH = [row for row in ROWS if row.smooth]
-
-
-@pytest.mark.parametrize("row", SMOOTH, ids=lambda row: row.name)
-@given(case=cases())
-def test_gradients_over_every_option(row: Row, case: dict[str, Any]) -> None:
-    check_gradients(row, case, order=1)
-
-
-@pytest.mark.parametrize("row", SMOOTH, ids=lambda row: row.name)
-def test_second_order(row: Row) -> None:
-    check_second_order(row)
 
 
 @rows

@@ -96,7 +96,7 @@ class Sheet:
         for parts in sorted(self.blocks.values(), key=lambda parts: parts[0].args[0].made):
             names = "; ".join(self.block_names[id(part)] for part in parts)
             rows = [part.rows for part in parts]
-            sizes = "" if len(set(rows)) == 1 else f", of {', '.join(map(str, rows))} rows"
+            sizes = "" if len(set(rows)) == 1 else f", of {' and '.join(map(str, rows))} rows"
             yield f"[{names}] = {self._name_of(parts[0].args[0])}{sizes}"
         norms = {
             part.params["eps"]

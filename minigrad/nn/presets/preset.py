@@ -107,14 +107,15 @@ class Preset:
 
 
 def _cells(module: Module) -> Iterator[tuple[str, str, Cell]]:
-    """Every cell with what stands before and behind its parameters' names; of nested ones the
-    innermost, which have the gates."""
+    """What stands before and behind a cell's parameters' names, and the cell.
+
+    Of cells in cells it is the innermost: they have the gates.
+    """
     for path, inner in module.named_modules():
         if isinstance(inner, Recurrent):
-            for k, cells in enumerate(inner.cells):
-                for cell, direction in zip(cells, ("", "_reverse"), strict=False):
-                    for prefix, _, innermost in _cells(cell):
-                        yield _prefix(path) + prefix, f"_l{k}{direction}", innermost
+            for suffix, cell in inner.named_cells():
+                for prefix, _, innermost in _cells(cell):
+                    yield _prefix(path) + prefix, suffix, innermost
         elif isinstance(inner, Cell) and not any(isinstance(m, Cell) for m in inner.children()):
             yield _prefix(path), "", inner
 
@@ -124,6 +125,7 @@ def _prefix(path: str) -> str:
 
 
 def own_parameters(cell: Cell) -> dict[str, Parameter]:
+    """The parameters that a cell holds itself, by name."""
     return {name: p for name, p in cell.entries() if isinstance(p, Parameter)}
 
 
