@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections.abc
+import contextlib
 import copy
 import os
+import threading
 from typing import Any, cast
 
 import numpy as np
@@ -60,7 +63,26 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
+class _Mode(threading.local):
+    refusing = False
+
+
+_mode = _Mode()
+
+
+@contextlib.contextmanager
+def refused() -> collections.abc.Generator[None]:
+    """Within it, in this thread, drawing raises RuntimeError and leaves every stream as it is."""
+    outer, _mode.refusing = _mode.refusing, True
+    try:
+        yield
+    finally:
+        _mode.refusing = outer
+
+
 def _stream(generator: Generator | None) -> np.random.Generator:
+    if _mode.refusing:
+        raise RuntimeError("random numbers cannot be drawn here: draw them before")
     return (generator or default_generator).numpy
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import nn, optim
+from minigrad import gathering, nn, optim
 from minigrad.nn import functional as F
 from minigrad.ops import contract
 

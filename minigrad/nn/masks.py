@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,10 +76,6 @@ def on_device(mask: Host, like: Tensor) -> Tensor:
     return Tensor(like.backend.from_host(mask[:, None, :]))
 
 
-def cut(mask: Host | None, dull: bool, steps: int, like: Tensor) -> Sequence[Tensor | None]:
-    """The mask (1, B) of each step; None where every row has the value that changes nothing."""
-    if mask is None:
-        return [None] * steps
-    idle = (mask == dull).all(axis=1).tolist()
-    rows = on_device(mask, like).unbind(0)
-    return [None if skip else row for skip, row in zip(idle, rows, strict=True)]
+def unless_idle(mask: Host | None, idle: bool, like: Tensor) -> Tensor | None:
+    """The mask where `like` is; None where it has the value everywhere that changes nothing."""
+    return None if mask is None or (mask == idle).all() else on_device(mask, like)

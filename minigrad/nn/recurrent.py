@@ -8,7 +8,7 @@ from typing import Any
 
 from minigrad import ops
 from minigrad.nn.cell import Cell
-from minigrad.nn.masks import Masks, cut, masks_of, on_device
+from minigrad.nn.masks import Masks, masks_of, on_device, unless_idle
 from minigrad.nn.module import Module
 from minigrad.nn.regularise import (
     Zoneout,
@@ -246,18 +246,19 @@ class Recurrent(Module):
         steps, _, batch = x.shape
         cell.train(self.training)
         shares = zoneout_shares(zoneout_rates(cell, self.zoneout), initial)
-        zoneout = [shares] * steps
+        kept = None
         if self.training:
             on_weights, on_state = self.weight_dropout, self.recurrent_dropout
             cell = with_dropout(cell, on_weights, on_state, batch, self.generator)
-            zoneout = zoneout_masks(shares, initial, steps, self.generator)
-        restart = cut(masks.restarts(backwards), False, steps, x)
-        valid = cut(masks.valid, True, steps, x)
-        conditions = list(map(Conditions, restart, zoneout, valid))
+            kept, shares = zoneout_masks(shares, initial, steps, self.generator), None
+        restart = unless_idle(masks.restarts(backwards), False, x)
+        conditions = Conditions(restart, kept, unless_idle(masks.valid, True, x))
         recorder = None if traces is None else Recorder(cell)
-        advance = Advance(recorder.step if recorder else cell.step, cell.output, initial)
+        step = recorder.step if recorder else cell.step
+        advance = Advance(step, cell.output, initial, shares)
         segments = 1 if recorder else self._segments(steps)
-        y, last = scan(advance, cell.project, x, conditions, state, backwards, segments)
+        traced = recorder is not None
+        y, last = scan(advance, cell.project, x, conditions, state, backwards, segments, traced)
         if recorder and traces is not None:
             layer = len(traces) // (1 + self.bidirectional)
             name = f"l{layer}_reverse" if backwards else f"l{layer}"

@@ -142,13 +142,11 @@ def _spread(rate: float, part: State) -> State | None:
 
 def zoneout_masks(
     shares: State | None, state: State, steps: int, generator: Generator | None
-) -> list[State | None]:
-    """For each step, which units stay."""
+) -> State | None:
+    """Which units stay at each step: masks (T, …) for tensors of the state with a share."""
     if shares is None:
-        return [None] * steps
+        return None
     if isinstance(shares, tuple):
         pairs = zip(cast("tuple[State, ...]", shares), state, strict=True)
-        inner = [zoneout_masks(share, part, steps, generator) for share, part in pairs]
-        return list(zip(*inner, strict=True))
-    draws = rand(steps, *state.shape, device=state.device, generator=generator)
-    return list((draws < shares).unbind(0))
+        return tuple([zoneout_masks(share, part, steps, generator) for share, part in pairs])
+    return rand(steps, *state.shape, device=state.device, generator=generator) < shares

@@ -2,56 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 from minigrad import ops
 from minigrad.autograd import checkpoint
 from minigrad.fuse import fuse
-from minigrad.nn.state import State, map_state, unstacked
+from minigrad.nn.state import Shared, State, map_state
+from minigrad.scans import by_steps
+from minigrad.scans import scan as scan_steps
 from minigrad.tensor import Tensor
 
 
 class Conditions(NamedTuple):
-    """What holds at one step for the rows (1, B) and units of a batch; None for nothing special."""
+    """What holds at each step, (T, …), for the rows and units of a batch; None: nothing special."""
 
-    restart: Tensor | None = None  # rows whose state starts anew before the step
-    zoneout: State | None = None  # units that keep their value, or with which probability
-    valid: Tensor | None = None  # rows within their length
+    restart: Tensor | None = None  # (T, 1, B): rows whose state starts anew before the step
+    kept: State | None = None  # (T, H, B) each: units that zoneout keeps as they were
+    valid: Tensor | None = None  # (T, 1, B): rows within their length
 
 
 class Advance(NamedTuple):
-    """One step, a pure function of its inputs and the state: (p, conditions), state → state, y."""
+    """One step, a pure function: state, (p, conditions) → state, y."""
 
     step: Callable[[Any, State], State]
     output: Callable[[State], Tensor]
     initial: State  # with which a row restarts
+    shares: State | None = None  # of zoneout in evaluation: its expectation
 
-    def __call__(self, inputs: tuple[Any, Conditions], state: State) -> tuple[State, Tensor]:
-        p, (restart, zoneout, valid) = inputs
+    def __call__(self, state: State, inputs: tuple[Any, Any]) -> tuple[State, Tensor]:
+        p, (restart, kept, valid) = inputs
         if restart is not None:
             state = map_state(partial(ops.where, restart), self.initial, state)
         after = self.step(p, state)
-        if zoneout is not None:
-            after = kept(zoneout, state, after)
+        if kept is not None:
+            after = _where_any(ops.where, kept, state, after)
+        if self.shares is not None:
+            after = _where_any(_mixed, self.shares, state, after)
         y = self.output(after)
         if valid is not None:
             after = map_state(partial(ops.where, valid), after, state)
         return after, y
 
 
-def kept(zoneout: State, before: State, after: State) -> State:
-    """The state after a step, of which zoneout keeps a part as it was before.
-
-    For each tensor of the state, a mask of the units that are kept (training), or the probability
-    to be kept (evaluation: the expectation); None where nothing is.
-    """
-    if zoneout is None:
+def _where_any(mix: Callable[..., Any], how: State, before: State, after: State) -> State:
+    """`mix` of the state before and after for each tensor for which it is said how, not None."""
+    if how is None:
         return after
-    if isinstance(zoneout, tuple):
-        return tuple(map(kept, cast("tuple[State, ...]", zoneout), before, after))
-    return (_mixed if isinstance(zoneout, float) else ops.where)(zoneout, before, after)
+    if isinstance(how, tuple):
+        hows = cast("tuple[State, ...]", how)
+        return tuple(map(partial(_where_any, mix), hows, before, after))
+    return mix(how, before, after)
 
 
 @fuse
@@ -63,40 +65,65 @@ def scan(
     advance: Advance,
     project: Callable[[Tensor], Any],
     x: Tensor,
-    conditions: Sequence[Conditions],
+    conditions: Conditions,
     state: State,
     backwards: bool = False,
     segments: int = 1,
+    traced: bool = False,
 ) -> tuple[Tensor, State]:
     """Advance over the steps of x (T, I, B): the outputs (T, H, B) and the last state.
 
     With more than one segment, the tape keeps the states between them, and backward runs each
-    segment again.
+    segment again. `traced` steps run one by one, for somebody looks at them.
     """
-    run = partial(_segment, advance, project, backwards)
+    run = partial(_segment, advance, project, by_steps if traced else scan_steps, backwards)
     if segments <= 1:
         return run(x, conditions, state)
     size = -(-x.shape[0] // segments)
     outputs: list[Tensor] = []
     starts = range(0, x.shape[0], size)
-    pieces = list(zip(x.split(size), starts, strict=True))
-    for piece, start in reversed(pieces) if backwards else pieces:
-        y, state = checkpoint(run, piece, conditions[start : start + size], state)
+    for start in starts[::-1] if backwards else starts:
+        x_piece, its_conditions = _piece((x, conditions), start, start + size)
+        y, state = checkpoint(run, x_piece, its_conditions, state)
         outputs.append(y)
     return ops.cat(outputs[::-1] if backwards else outputs), state
+
+
+def _piece(tree: Any, start: int, stop: int) -> Any:
+    """Some steps of tensors (T, …)."""
+    if isinstance(tree, tuple):
+        return tuple([_piece(part, start, stop) for part in cast("tuple[Any, ...]", tree)])
+    return None if tree is None else tree[start:stop]
 
 
 def _segment(
     advance: Advance,
     project: Callable[[Tensor], Any],
+    over_time: Callable[..., Any],
     backwards: bool,
     x: Tensor,
-    conditions: Sequence[Conditions],
+    conditions: Conditions,
     state: State,
 ) -> tuple[Tensor, State]:
-    inputs = list(zip(unstacked(project(x)), conditions, strict=True))
-    outputs: list[Tensor] = []
-    for inputs_t in reversed(inputs) if backwards else inputs:
-        state, y = advance(inputs_t, state)
-        outputs.append(y)
-    return ops.stack(outputs[::-1] if backwards else outputs), state
+    p = project(x)
+
+    def step(state: State, inputs: tuple[Any, Any]) -> tuple[State, Tensor]:
+        p_t, conditions_t = inputs
+        return advance(state, (_with_shared(p, p_t), conditions_t))
+
+    state, y = over_time(step, state, (_without_shared(p), tuple(conditions)), reverse=backwards)
+    return y, state
+
+
+def _without_shared(p: Any) -> Any:
+    """What of `Cell.project`'s result has a slice for each step; None in the other places."""
+    if isinstance(p, tuple):
+        return tuple(map(_without_shared, cast("tuple[Any, ...]", p)))
+    return None if isinstance(p, Shared) else p
+
+
+def _with_shared(p: Any, p_t: Any) -> Any:
+    """One step's slices, and what is shared by all steps."""
+    if isinstance(p, tuple):
+        return tuple(map(_with_shared, cast("tuple[Any, ...]", p), p_t))
+    return p.value if isinstance(p, Shared) else p_t

@@ -8,6 +8,7 @@ from typing import Any, cast
 from minigrad import ops, tape
 from minigrad.autograd import enable_grad
 from minigrad.fuse.named import ears
+from minigrad.random import refused
 from minigrad.scans.op import ScanOp
 from minigrad.scans.step import Writer, filled, flat, same_constants
 from minigrad.tensor import Tensor
@@ -44,7 +45,7 @@ def scan(step: StepFunction, init: Any, xs: Any, *, reverse: bool = False) -> tu
             parts = iter(cast("tuple[Tensor, ...]", ys))
             outputs = filled(output, parts)
             return filled(init, parts), outputs
-    return _by_steps(step, init, xs, order)
+    return by_steps(step, init, xs, reverse=reverse)
 
 
 def _length(inputs: Sequence[Any]) -> int:
@@ -57,12 +58,13 @@ def _length(inputs: Sequence[Any]) -> int:
     return inputs[0].shape[0]
 
 
-def _by_steps(step: StepFunction, state: Any, xs: Any, order: range) -> tuple[Any, Any]:
-    """The loop as one would write it, on tensors."""
+def by_steps(step: StepFunction, init: Any, xs: Any, *, reverse: bool = False) -> tuple[Any, Any]:
+    """`scan` as the loop that one would write, on tensors."""
+    state, order = init, range(_length(flat(xs)))
     cut = [ops.unbind(x) for x in flat(xs)]
     outputs: dict[int, list[Any]] = {}
     output: Any = None
-    for t in order:
+    for t in order[::-1] if reverse else order:
         state, output = step(state, filled(xs, iter([x[t] for x in cut])))
         outputs[t] = flat(output)
     columns = zip(*(outputs[t] for t in range(len(order))), strict=True)
@@ -76,7 +78,7 @@ def _written(step: StepFunction, init: Any, xs: Any, order: range) -> tuple[Scan
     """
     since = tape.now()
     try:
-        with enable_grad():  # the tape tells where constants come from
+        with enable_grad(), refused():  # the tape tells where constants come from
             first = Writer(_at(xs, order[0]), flat(init))
             state, output = first.run(step, xs, init)
             again = Writer(_at(xs, order[1]), [Tensor(part.data) for part in flat(state)])

@@ -72,11 +72,14 @@ class ScanOp(Op):
     joint = True
     several = True
 
-    def __init__(self, step: Step, steps: range, results: Sequence[Array]) -> None:
-        super().__init__("scan", functools.partial(self._run, None))
-        self.saving_forward = self._save
-        self.differentiable = True
-        self.saves_xs = True
+    # Methods where other ops hold functions: an op of every call must not be a reference cycle.
+    def __init__(self, step: Step, steps: range, results: Sequence[Array]) -> None:  # pyright: ignore[reportMissingSuperCall]
+        self.name = self.__name__ = "scan"
+        self.rules = ()
+        self.differentiable = self.saves_xs = True
+        self.saves_y = False
+        self.shapes_of = ()
+        self.visible = None
         self.step = step
         self.steps = steps
         self.results = [(y.shape, y.dtype) for y in results]
@@ -84,7 +87,10 @@ class ScanOp(Op):
 
     # ---- forward -----------------------------------------------------------------------------
 
-    def _save(self, xp: Backend, *xs: Array) -> tuple[Array, ...]:
+    def forward(self, xp: Backend, *xs: Array) -> tuple[Array, ...]:
+        return self._run(None, xp, *xs)
+
+    def saving_forward(self, xp: Backend, *xs: Array) -> tuple[Array, ...]:
         self.saved_steps = []
         return self._run(self.saved_steps, xp, *xs)
 

@@ -152,8 +152,10 @@ class Writer:
         self.step = Step(len(inputs), len(state), [], [], {}, [])
         self.values: list[Array] = []
         self._slots: dict[int, Slot] = {}
-        self.inputs = [self._new(x.data, x.edge is not None) for x in inputs]
-        self.state = [self._new(s.data, True) for s in state]  # after a step it has a gradient
+        for x in inputs:
+            self._new(x.data, x.edge is not None)
+        for s in state:
+            self._new(s.data, True)  # after a step it has a gradient
 
     def _new(self, data: Array, active: bool) -> Traced:
         self.step.shapes.append(data.shape)
@@ -203,7 +205,10 @@ class Writer:
 
     def run(self, function: Callable[..., Any], inputs: Any, state: Any) -> tuple[Any, Any]:
         """Run the step on traced values of these structures, and note what it gives."""
-        state, output = function(_filled(state, self.state), _filled(inputs, self.inputs))
+        # not kept here, for they hold the writer
+        given = iter([Traced(self, x, slot) for slot, x in enumerate(self.values)])
+        x = filled(inputs, given)
+        state, output = function(filled(state, given), x)
         self.step.after = tuple([self._result(part) for part in flat(state)])
         self.step.output = tuple([self._result(part) for part in flat(output)])
         return state, output
@@ -227,10 +232,6 @@ def filled(tree: Any, leaves: Iterator[Any]) -> Any:
     if not isinstance(tree, tuple):
         return None if tree is None else next(leaves)
     return tuple([filled(part, leaves) for part in cast("tuple[Any, ...]", tree)])
-
-
-def _filled(tree: Any, leaves: Sequence[Any]) -> Any:
-    return filled(tree, iter(leaves))
 
 
 def same_constants(a: Step, b: Step, since: int) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.scans import SHORTEST, _by_steps, scan
+from minigrad.scans import SHORTEST, by_steps, scan
 from minigrad.scans.op import ScanOp
 from minigrad.testing import gradcheck
 
@@ -85,11 +85,6 @@ def flattened(step, count, run, reverse, *xs):
     state, y = run(functools.partial(step, w, u), init, x, reverse=reverse)
     out = [*(state if count > 1 else [state]), *(y if isinstance(y, tuple) else [y])]
     return tuple(out)
-
-
-def by_steps(step, init, xs, *, reverse=False):
-    order = range(xs.shape[0])
-    return _by_steps(step, init, xs, order[::-1] if reverse else order)
 
 
 @pytest.fixture
