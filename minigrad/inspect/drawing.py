@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +63,9 @@ class Graph:
             raise ValueError(f"save: expected a name that ends in one of {endings}; got {path}")
 
     def _drawn(self, kind: str) -> bytes:
+        import shutil  # here, because few draw and all import
+        import subprocess
+
         program = shutil.which("dot")
         if program is None:
             raise RuntimeError(
