@@ -119,6 +119,13 @@ def test_a_folder_that_cannot_be_made(name: str, tmp_path: Path, capsys: Any) ->
     assert errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["sentiment", "tag_python"])
+def test_states_that_are_halved_have_an_even_size(name: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(name).main(["--hidden", "7"])
+    assert "--hidden: expected an even number, 2 or more, got 7" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("flag", "value"),
