@@ -98,6 +98,10 @@ def positive(text: str) -> int:
     return check(int(text), int(text) >= 1, "1 or more")
 
 
+def even(text: str) -> int:
+    return check(int(text), int(text) >= 2 and int(text) % 2 == 0, "an even number, 2 or more")
+
+
 def not_negative(text: str) -> int:
     return check(int(text), int(text) >= 0, "0 or more")
 

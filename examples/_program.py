@@ -17,11 +17,20 @@ from minigrad import nn, optim
 from minigrad.optim.lr_scheduler import CosineAnnealingLR
 
 
-def options(name: str, about: str, *, hidden: int, steps: int) -> argparse.ArgumentParser:
+def options(
+    name: str,
+    about: str,
+    *,
+    hidden: int,
+    steps: int,
+    hidden_type: Callable[[str], int] = positive,
+) -> argparse.ArgumentParser:
     """The options that every program has, with these defaults; a program adds its own."""
     parser = argparse.ArgumentParser(f"{name}.py", description=about.splitlines()[0])
     add = parser.add_argument
-    add("--hidden", type=positive, default=hidden, metavar="N", help="state's size (%(default)s)")
+    add(
+        "--hidden", type=hidden_type, default=hidden, metavar="N", help="state's size (%(default)s)"
+    )
     add("--steps", type=positive, default=steps, metavar="N", help="batches (%(default)s)")
     add("--seed", type=not_negative, default=0, metavar="N", help="of everything (%(default)s)")
     add("--device", type=device, default="cpu", help="cpu or cuda (%(default)s)")

@@ -112,6 +112,7 @@ def probabilities(model: NameClassifier, words: list[str], device: str) -> np.nd
 def learn(
     model: NameClassifier, words: list[str], scripts: np.ndarray, args: argparse.Namespace
 ) -> None:
+    """Trains on random batches of words."""
     rng = np.random.default_rng(args.seed)
 
     def loss_of_batch() -> mg.Tensor:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import _one_thread  # noqa: F401 -- first: NumPy looks at the number of threads when it is loaded
 import numpy as np
 from _bag import bag_baseline
+from _options import even
 from _program import fit, options, run_program, save_picture, show_verdict
 
 import minigrad as mg
@@ -157,6 +158,7 @@ class LSTMClassifier(Classifier):
 class DeepGRUClassifier(Classifier):
     def __init__(self, vocab_size: int, embed_dim: int, hidden_dim: int, layers: int, classes: int):
         super().__init__(vocab_size, embed_dim, hidden_dim, layers, classes)
+        # each direction half as wide, and a layer more
         self.rnn_stack = nn.GRU(
             embed_dim, hidden_dim // 2, layers + 1, bidirectional=True, dropout=0.2
         )
@@ -173,6 +175,7 @@ def praise(model: Classifier, texts: list[str], device: str) -> np.ndarray:
 
 
 def learn(model: Classifier, label: str, taught: list[Review], args: argparse.Namespace) -> None:
+    """Trains on random batches of reviews of all lengths."""
     rng = np.random.default_rng(args.seed)
 
     def loss_of_batch() -> mg.Tensor:
@@ -277,7 +280,7 @@ def known_words(text: str) -> str:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = options("sentiment", __doc__, hidden=64, steps=1200)
+    parser = options("sentiment", __doc__, hidden=64, steps=1200, hidden_type=even)
     parser.add_argument(
         "--review",
         type=known_words,

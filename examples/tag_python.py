@@ -21,6 +21,7 @@ from typing import Any
 
 import _one_thread  # noqa: F401 -- first: NumPy looks at the number of threads when it is loaded
 import numpy as np
+from _options import even
 from _program import fit, options, run_program, save_picture, show_verdict
 from _text import InputError, read_text
 
@@ -71,7 +72,7 @@ def tag_of(token: tokenize.TokenInfo, after: tokenize.TokenInfo) -> str:
         return "keyword" if keyword.iskeyword(token.string) else named
     kinds = {"OP": "operator", "NUMBER": "number", "STRING": "string", "COMMENT": "comment"}
     kind = tokenize.tok_name[token.type]
-    if kind.startswith("FSTRING"):  # since Python 3.12 these come in pieces
+    if kind.startswith(("FSTRING", "TSTRING")):  # since Python 3.12 these come in pieces
         return "string"
     return kinds.get(kind, "blank")
 
@@ -111,10 +112,9 @@ class Tagger(nn.Module):
     """From characters (steps, rows) to logits of the tags (steps, rows, tags)."""
 
     def __init__(self, hidden: int, bidirectional: bool) -> None:
-        directions = 1 + bidirectional
         self.embedding = nn.Embedding(CHARACTERS, 32)
-        self.lstm = nn.LSTM(32, hidden // directions, bidirectional=bidirectional)
-        self.head = nn.Linear(hidden // directions * directions, len(TAGS))
+        self.lstm = nn.LSTM(32, hidden // (1 + bidirectional), bidirectional=bidirectional)
+        self.head = nn.Linear(hidden, len(TAGS))
 
     def forward(self, ids: mg.Tensor) -> mg.Tensor:
         y, _ = self.lstm(self.embedding(ids))
@@ -141,6 +141,7 @@ def count_triples(ids: np.ndarray, tags: np.ndarray, asked: np.ndarray) -> np.nd
 
 
 def learn(model: Tagger, label: str, ids: np.ndarray, tags: np.ndarray, args: Any) -> None:
+    """Trains on random pieces of the text."""
     rng = np.random.default_rng(args.seed)
 
     def loss_of_batch() -> mg.Tensor:
@@ -169,10 +170,9 @@ def run(args: argparse.Namespace) -> None:
         said[label] = model.tag(x, args.device)
     mg.save(args.out / WEIGHTS, {label: m.state_dict() for label, m in models.items()})
 
-    right = {"count triples": count_triples(ids, tags, asked) == truth[1:-1]}
     print(f"{len(ids):,} characters of {len(LEARNT)} modules learnt from; of {y.size:,} characters")
     print(f"of {len(ASKED)} other modules, in windows of {WINDOW}, tagged rightly by")
-    shares = {label: float(r.mean()) for label, r in right.items()}
+    shares = {"count triples": float(np.mean(count_triples(ids, tags, asked) == truth[1:-1]))}
     shares |= {label: float(np.mean(tags == y)) for label, tags in said.items()}
     for label, share in shares.items():
         print(f"  {label:14} {share:.4f}")
@@ -265,7 +265,7 @@ def draw_page(axes: Any, page: str, tags: np.ndarray, wrong: np.ndarray) -> None
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = options("tag_python", __doc__, hidden=128, steps=1200)
+    parser = options("tag_python", __doc__, hidden=128, steps=1200, hidden_type=even)
     parser.add_argument("--file", type=Path, metavar="FILE", help="a text to highlight in the end")
     return parser.parse_args(argv)
 

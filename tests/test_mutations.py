@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,11 +12,15 @@ import pytest
 from hypothesis import Phase, given, settings
 
 import minigrad as mg
-from minigrad import nn
+from minigrad import autograd, nn, ops
 from minigrad.gathering import Later
+from minigrad.nn import recurrent
+from minigrad.nn.masks import Masks
 from minigrad.op import Op
 from minigrad.ops import Elementwise
 from minigrad.testing import GradientError, gradcheck
+from tests import nn_checks, nn_table
+from tests.nn import test_masks, test_scan
 from tests.ops.row import Case, Row
 from tests.ops.values import tensors
 from tests.ops_table import ELEMENTWISE, ROWS
@@ -185,6 +190,62 @@ def test_a_state_taken_at_the_padded_end() -> None:
     x = leaf(4, 1, 2)
     caught(mutant(at_the_end, rule), x, order=1)
     gradcheck(right, [x], 2)
+
+
+# ---- errors in the recurrent driver: what its tests check must notice them ---------------------
+
+
+@pytest.mark.parametrize(
+    "restarts",
+    [
+        lambda masks, backwards: None if backwards else masks.restart,
+        lambda masks, backwards: masks.restart if backwards else None,
+        lambda masks, _backwards: masks.restart,  # backwards a step late
+    ],
+    ids=["ignored backwards", "ignored forwards", "not shifted"],
+)
+def test_a_reset_that_one_direction_gets_wrong(
+    restarts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @few(20)
+    @given(case=test_masks.cases())
+    def run(case: dict[str, Any]) -> None:
+        test_masks.check_reset(nn.GRUCell, case)
+
+    run()
+    monkeypatch.setattr(Masks, "restarts", restarts)
+    with pytest.raises(AssertionError):
+        run()
+
+
+def test_a_driver_whose_state_runs_on_into_the_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = next(row for row in nn_table.ROWS if row.name == "lstm")
+    nn_checks.check_a_row_alone(row)
+    monkeypatch.setattr(recurrent, "cut", lambda _mask, _dull, steps, _like: [None] * steps)
+    with pytest.raises(AssertionError):
+        nn_checks.check_a_row_alone(row)
+
+
+def test_a_driver_that_lets_padding_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = next(row for row in nn_table.ROWS if row.name == "lstm")
+    nn_checks.check_poison(row, 7.0)
+    monkeypatch.setattr(ops, "where", lambda _mask, x, _fill: x)
+    with pytest.raises(AssertionError):
+        nn_checks.check_poison(row, 7.0)
+
+
+def test_dropout_masks_that_a_second_run_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints that do not replay: the backward pass sees other masks than the forward pass."""
+    layer = nn.Recurrent(test_scan.Noisy, 2, 3, checkpoint=True).double()
+
+    def run(x: mg.Tensor) -> mg.Tensor:
+        mg.manual_seed(0)
+        return layer(x)[0]
+
+    x = leaf(4, 2, 2)
+    gradcheck(run, [x])
+    monkeypatch.setattr(autograd, "_replayed", lambda _state: contextlib.nullcontext())
+    caught(run, x, order=1)
 
 
 def test_a_wrong_gradient_of_one_element_is_named() -> None:

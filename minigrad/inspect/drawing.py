@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +63,9 @@ class Graph:
             raise ValueError(f"save: expected a name that ends in one of {endings}; got {path}")
 
     def _drawn(self, kind: str) -> bytes:
+        import shutil  # here, because few draw and all import
+        import subprocess
+
         program = shutil.which("dot")
         if program is None:
             raise RuntimeError(
@@ -98,7 +99,8 @@ def graph(
         gates and states have their names. A traced layer runs its fused functions op by op.
     max_nodes: beyond it the oldest nodes are left out, and the drawing says how many they are.
 
-    Raises ValueError for an output that is not on the tape, and for max_nodes below 1.
+    Raises ValueError for an output that is not on the tape, and for max_nodes below 1; TypeError
+    for the trace of one cell alone.
 
     >>> import minigrad as mg
     >>> model = mg.nn.Linear(3, 2)
@@ -152,10 +154,10 @@ def _dtypes(nodes: Iterable[Node]) -> dict[Edge, np.dtype[Any]]:
     known: dict[Edge, np.dtype[Any]] = {}
     for node in nodes:
         inputs: list[Any] = []
-        for k, edge in enumerate(node.edges):
+        saved_xs = [*(node.xs or ()), *[None] * len(node.edges)]
+        for edge, saved in zip(node.edges, saved_xs, strict=False):
             if edge is not None and isinstance(edge[0], Leaf):
                 known[edge] = edge[0].dtype
-            saved = None if node.xs is None else node.xs[k]
             inputs.append(known.get(edge) if edge is not None else getattr(saved, "dtype", saved))
         several = isinstance(node.ys, tuple)
         saved_ys = cast("tuple[Any, ...]", node.ys) if several else [node.ys] * len(node.shapes)

@@ -71,12 +71,10 @@ def plot_shares(flow: CellFlow) -> Figure:
         )
     figure = _figure(11.5, 4)
     along, norms = _axes(figure, 1, 2)
-    steps = np.arange(flow.steps)
-    width = 0.8 / len(flow.shares)
-    for k, (weight, colour) in enumerate(zip(flow.shares, cycle(COLOURS), strict=False)):
-        offset = width * (k - (len(flow.shares) - 1) / 2)
-        along.bar(steps + offset, flow.fractions(weight), width, color=colour, label=weight)
-        norms.plot(steps, _positive(flow.share_norms(weight)), "o-", ms=3, color=colour)
+    for weight, colour in zip(flow.shares, cycle(COLOURS), strict=False):
+        look = {"marker": "o", "markersize": 3, "color": colour}
+        along.plot(flow.fractions(weight), label=weight, **look)
+        norms.plot(_positive(flow.share_norms(weight)), **look)
     along.axhline(0, color="0.3", linewidth=0.8)
     along.set(ylabel=r"$⟨G_t, G⟩\,/\,‖G‖^2$")
     along.set_title(rf"{flow.name}: share of the gradient $G = Σ_t G_t$; adds up to 1", fontsize=10)

@@ -1,4 +1,4 @@
-"""Files: tensors, and trees of tensors and plain values, in safetensors files and back."""
+"""Tensors and trees of tensors in safetensors files; weights as Keras and ONNX have them."""
 
 from minigrad.io import keras as keras
 from minigrad.io import onnx as onnx

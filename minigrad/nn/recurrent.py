@@ -225,10 +225,14 @@ class Recurrent(Module):
             outputs: list[Tensor] = []
             for cell, backwards in zip(cells, (False, True), strict=False):
                 k = len(finals)
-                recorders = traces if trace else None
-                y, final = self._run(cell, x, states[k], initial[k], masks, backwards, recorders)
+                y, final, recorder = self._run(
+                    cell, x, states[k], initial[k], masks, backwards, trace
+                )
                 outputs.append(y)
                 finals.append(final)
+                if recorder is not None:
+                    name = f"l{layer}_reverse" if backwards else f"l{layer}"
+                    traces.append(recorder.trace(name, final, backwards))
             x = outputs[0] if len(outputs) == 1 else ops.cat(outputs, dim=1)
         return x, finals, tuple(traces)
 
@@ -240,9 +244,9 @@ class Recurrent(Module):
         initial: State,
         masks: Masks,
         backwards: bool,
-        traces: list[CellTrace] | None,
-    ) -> tuple[Tensor, State]:
-        """Run one cell over x, with all that is switched on."""
+        trace: bool,
+    ) -> tuple[Tensor, State, Recorder | None]:
+        """Run one cell over x, with all that is switched on: outputs, the last state, a record."""
         steps, _, batch = x.shape
         cell.train(self.training)
         shares = zoneout_shares(zoneout_rates(cell, self.zoneout), initial)
@@ -253,20 +257,14 @@ class Recurrent(Module):
             kept, shares = zoneout_masks(shares, initial, steps, self.generator), None
         restart = unless_idle(masks.restarts(backwards), False, x)
         conditions = Conditions(restart, kept, unless_idle(masks.valid, True, x))
-        recorder = None if traces is None else Recorder(cell)
-        step = recorder.step if recorder else cell.step
-        advance = Advance(step, cell.output, initial, shares)
-        segments = 1 if recorder else self._segments(steps)
-        traced = recorder is not None
-        y, last = scan(advance, cell.project, x, conditions, state, backwards, segments, traced)
-        if recorder and traces is not None:
-            layer = len(traces) // (1 + self.bidirectional)
-            name = f"l{layer}_reverse" if backwards else f"l{layer}"
-            traces.append(recorder.trace(name, last, backwards))
+        recorder = Recorder(cell) if trace else None
+        advance = Advance((recorder or cell).step, cell.output, initial, shares)
+        segments = 1 if trace else self._segments(steps)
+        y, last = scan(advance, cell.project, x, conditions, state, backwards, segments, trace)
         y = cell.readout(y, x)
         if masks.valid is not None:
             y = ops.where(on_device(masks.valid, x), y, 0.0)
-        return y, last
+        return y, last, recorder
 
     def _segments(self, steps: int) -> int:
         """Into how many segments a sequence is cut for the backward pass."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, cast
 
 from minigrad import ops
@@ -16,7 +17,7 @@ from minigrad.tensor import Tensor
 
 def probability(name: str, value: Any) -> float:
     """The value as a float; raises ValueError unless it lies in 0…1."""
-    if isinstance(value, (int, float)) and 0 <= value <= 1:
+    if isinstance(value, Real) and 0 <= float(value) <= 1:
         return float(value)
     raise ValueError(f"{name} must be a probability, got {value!r}")
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 import minigrad as mg
 from minigrad import nn
+from minigrad.backend import Kernel, get_backend
+from minigrad.fuse import Fused
+from minigrad.nn.cells import grid, gru, lstm, norm, wrappers
 from tests.nn_checks import (
     cases,
     check_a_row_alone,
@@ -24,6 +29,7 @@ from tests.nn_checks import (
     nodes_per_step,
 )
 from tests.nn_table import ROWS, VARIANTS, Row
+from tests.ops.c_kernels import COMPILER, Library
 
 variants = pytest.mark.parametrize("row", VARIANTS, ids=lambda row: row.name)
 few = settings(max_examples=max(4, settings.default.max_examples // 5))
@@ -127,6 +133,49 @@ def test_a_users_copy_costs_and_computes_the_same() -> None:
         (y * y).sum().backward()
         results.append([y, *(p.grad for p in layer.parameters())])
     assert all((a == b).all() for a, b in zip(*results, strict=True))
+
+
+# ---- what a GPU runs -----------------------------------------------------------------------------
+
+FUSED = {
+    name: value
+    for module in (gru, lstm, norm, wrappers, grid)
+    for name, value in vars(module).items()
+    if isinstance(value, Fused)
+}
+
+
+def host_results(kernel: Kernel, lanes: list[np.ndarray]) -> list[np.ndarray]:
+    """The kernel's output lanes, by its Python text."""
+    given = iter(lanes)
+    arrays = [np.concatenate([next(given) for _ in group.names]) for group in kernel.inputs]
+    results = get_backend("cpu").compile(kernel)(*arrays)
+    return [
+        part
+        for group, y in zip(kernel.outputs, results, strict=True)
+        for part in np.split(y, len(group.names))
+    ]
+
+
+@pytest.mark.skipif(COMPILER is None, reason="needs a C compiler")
+def test_the_gpus_text_of_every_fused_function_is_numpys(tmp_path: Path) -> None:
+    kernels: dict[str, Kernel] = {}
+    for name, fused in FUSED.items():
+        op = fused.op
+        wanted = [True] * len(op.program.inputs)
+        visible = [k < op.visible for k in range(len(op.full.outputs))]
+        kernels |= {
+            name: op.kernel(saving=True),
+            f"d {name}": op.pullback(visible, wanted).kernel(),
+        }
+    assert len(kernels) == 2 * len(FUSED) > 20
+    library = Library(kernels, tmp_path, {})
+    random = np.random.default_rng(0)
+    for name, kernel in kernels.items():
+        count = sum(len(group.names) for group in kernel.inputs)
+        lanes = [random.standard_normal((3, 4)) for _ in range(count)]
+        for y, wanted in zip(library(name, lanes), host_results(kernel, lanes), strict=True):
+            np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-14, err_msg=name)
 
 
 # ---- options -------------------------------------------------------------------------------------

@@ -167,3 +167,31 @@ def test_printing_leaves_the_cell_as_it_is() -> None:
     assert {name: id(p) for name, p in cell.named_parameters()} == before
     nested = nn.Residual(3, 3, around=partial(nn.Residual, around=nn.RNNCell))
     assert nested.equations().endswith("y  = h' + x + x")
+
+
+class Branching(nn.RNNCell):
+    """What it computes depends on a value."""
+
+    def step(self, p: mg.Tensor, state: mg.Tensor) -> mg.Tensor:
+        return super().step(p, state) if (p > 0).any() else state
+
+
+class Peeking(nn.RNNCell):
+    def step(self, p: mg.Tensor, state: mg.Tensor) -> mg.Tensor:
+        return super().step(p, state) * p.sum().item()
+
+
+def test_what_cannot_be_written_down_says_so() -> None:
+    with pytest.raises(TypeError, match="no values to branch on"):
+        Branching(3, 4).equations()
+    with pytest.raises(AttributeError, match="symbols, which have no"):
+        Peeking(3, 4).equations()
+
+
+def test_constants_of_a_step_are_called_so() -> None:
+    class Leaky(nn.RNNCell):
+        def step(self, p: mg.Tensor, state: mg.Tensor) -> mg.Tensor:
+            return super().step(p, state) * mg.ones(4, 1) + mg.tensor(0.5)
+
+    text = Leaky(3, 4).equations()
+    assert text == "h' = tanh(W_ih x + b_ih + b_hh + W_hh h) ∘ constant + 0.5"

@@ -14,7 +14,8 @@ from tests.nn_table import ROWS, Row, sigmoid
 
 rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 DROPOUTS = ("dropout", "variational_dropout", "recurrent_dropout", "weight_dropout")
-options = pytest.mark.parametrize("option", [*DROPOUTS, "zoneout"])
+EVERY = [*DROPOUTS, "zoneout"]
+options = pytest.mark.parametrize("option", EVERY)
 
 
 def host(x: mg.Tensor) -> np.ndarray:
@@ -176,17 +177,22 @@ def test_masks_come_from_the_generator_and_can_be_replayed(cell: Any, option: st
     assert (layer(x)[0] == first).all()
 
 
-@options
+@pytest.mark.parametrize("chosen", [*([name] for name in EVERY), EVERY], ids="+".join)
+@pytest.mark.parametrize("checkpoint", [False, 2])
 @rows
-def test_poison_in_the_padding_changes_no_bit(row: Row, option: str) -> None:
-    layer = nn.Recurrent(row.cell, 3, 4, 2, bidirectional=True, **{option: 0.4})
+def test_poison_in_the_padding_changes_no_bit(
+    row: Row, chosen: list[str], checkpoint: bool | int
+) -> None:
+    rates: dict[str, Any] = dict.fromkeys(chosen, 0.4)
+    layer = nn.Recurrent(row.cell, 3, 4, 2, bidirectional=True, checkpoint=checkpoint, **rates)
     lengths, x = [5, 0, 2], mg.randn(5, 3, 3)
+    reset = np.random.default_rng(2).random((5, 3)) < 0.4
     padding = mg.arange(5).reshape(-1, 1, 1) >= mg.tensor(lengths).reshape(1, -1, 1)
     found = []
     for value in (0.25, float("nan")):
         filled = mg.where(padding, value, x).detach().requires_grad_()
         mg.manual_seed(3)
-        y, last = layer(filled, lengths=lengths)
+        y, last = layer(filled, lengths=lengths, reset=reset)
         loss = y.square().sum() + sum(part.sin().sum() for part in parts(last))
         gradients = mg.autograd.grad(loss, [filled, *layer.parameters()])
         found.append([host(t).tobytes() for t in (y, *parts(last), *gradients)])
@@ -205,6 +211,14 @@ def test_a_row_alone_equals_the_row_in_a_batch(row: Row) -> None:
         assert mg.allclose(alone[:, 0], y[:n, b], rtol=1e-12, atol=1e-14)
         for one, all_of_them in zip(parts(state), parts(last), strict=True):
             assert mg.allclose(one[:, 0], all_of_them[:, b], rtol=1e-12, atol=1e-14)
+
+
+def test_options_are_shown() -> None:
+    layer = nn.GRU(3, 4, 2, dropout=0.1, zoneout={"h": np.float32(0.5)}, checkpoint=True)
+    assert repr(layer) == (
+        "GRU(3, 4, num_layers=2, dropout=0.1, zoneout={'h': np.float32(0.5)}, checkpoint=True)"
+    )
+    assert repr(nn.LSTM(3, 4)) == "LSTM(3, 4)"
 
 
 def test_everything_dropped() -> None:

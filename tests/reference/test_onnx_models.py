@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,19 @@ def test_lengths_in_onnxruntime(kind: str) -> None:
     y, last = layer(x, lengths=lengths)
     for a, b in zip(got, [y, *parts(last)], strict=True):
         np.testing.assert_allclose(a, host(b), rtol=0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter warns of its own age, and while tracing
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_what_pytorch_exports_can_be_read(kind: str, bidirectional: bool) -> None:
+    torch = pytest.importorskip("torch")
+    theirs = getattr(torch.nn, kind)(3, 4, 2, bidirectional=bidirectional).eval()
+    x, file = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0)), io.BytesIO()
+    torch.onnx.export(theirs, (x,), file, dynamo=False, opset_version=17)
+    layer = mg.io.onnx.from_model(onnx.load_from_string(file.getvalue()))
+    y, _ = layer(mg.tensor(x.numpy()))
+    np.testing.assert_allclose(host(y), theirs(x)[0].detach().numpy(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])

@@ -35,12 +35,12 @@ class GatedCell(Cell):
         dtype: Any = None,
     ) -> None:
         super().__init__(input_size, hidden_size)
-        self.place: dict[str, Any] = {"device": device, "dtype": dtype}
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
         rows = len(self.gates) * hidden_size
-        self.weight_ih = self.parameter(rows, input_size, **self.place)
-        self.weight_hh = self.parameter(rows, self.output_size, **self.place)
-        self.bias_ih = self.parameter(rows, **self.place) if bias else None
-        self.bias_hh = self.parameter(rows, **self.place) if bias else None
+        self.weight_ih = self.parameter(rows, input_size, **place)
+        self.weight_hh = self.parameter(rows, self.output_size, **place)
+        self.bias_ih = self.parameter(rows, **place) if bias else None
+        self.bias_hh = self.parameter(rows, **place) if bias else None
 
     def project(self, x: Tensor) -> Any:
         """p = W_ih x + b_ih + b_hh: both biases, for cells that only ever add them up."""

@@ -59,7 +59,8 @@ class LSTMCell(GatedCell):
             )
         self.proj_size = proj_size
         super().__init__(input_size, hidden_size, bias, device, dtype)
-        self.weight_hr = self.parameter(proj_size, hidden_size, **self.place) if proj_size else None
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.weight_hr = self.parameter(proj_size, hidden_size, **place) if proj_size else None
 
     @property
     def output_size(self) -> int:
@@ -114,7 +115,7 @@ class PeepholeLSTMCell(GatedCell):
         dtype: Any = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, device, dtype)
-        self.weight_ch = self.parameter(3 * hidden_size, **self.place)
+        self.weight_ch = self.parameter(3 * hidden_size, device=device, dtype=dtype)
 
     def project(self, x: Tensor) -> tuple[Tensor, Shared]:
         return super().project(x), Shared(self.weight_ch.unsqueeze(1))

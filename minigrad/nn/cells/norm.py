@@ -6,6 +6,7 @@ from typing import Any
 
 from minigrad.creation import ones, zeros
 from minigrad.fuse import fuse, named
+from minigrad.nn import init
 from minigrad.nn.cells.gated import GatedCell, GatedLayer
 from minigrad.nn.cells.lstm import HC
 from minigrad.nn.module import Parameter
@@ -34,14 +35,11 @@ class NormedCell(GatedCell):
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.eps = eps
         rows = len(self.gates) * hidden_size
-        self.gain_ih, self.gain_hh = self._gain(rows), self._gain(rows)
-        self.bias_ih, self.bias_hh = (self._shift(rows, bias) for _ in range(2))
-
-    def _gain(self, rows: int) -> Parameter:
-        return Parameter(ones(rows, **self.place))
-
-    def _shift(self, rows: int, bias: bool) -> Parameter | None:
-        return Parameter(zeros(rows, **self.place)) if bias else None
+        self.gain_ih = Parameter(ones(rows, device=device, dtype=dtype))
+        self.gain_hh = Parameter(ones(rows, device=device, dtype=dtype))
+        for shift in (self.bias_ih, self.bias_hh):
+            if shift is not None:
+                init.zeros_(shift)
 
     def norm(self, x: Tensor) -> Tensor:
         """Mean 0 and variance 1 over the features of each column, (…, features, B)."""
@@ -108,8 +106,9 @@ class LayerNormLSTMCell(NormedCell):
         eps: float = 1e-5,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, device, dtype, eps=eps)
-        self.gain_c = self._gain(hidden_size)
-        self.bias_c = self._shift(hidden_size, bias)
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.gain_c = Parameter(ones(hidden_size, **place))
+        self.bias_c = Parameter(zeros(hidden_size, **place)) if bias else None
 
     def project(self, x: Tensor) -> Any:
         p = self.scaled(self.norm(matmul(self.weight_ih, x)))

@@ -13,6 +13,11 @@ from minigrad.ops import affine, matmul, sigmoid
 from minigrad.tensor import Tensor
 
 
+def _place(options: dict[str, Any]) -> dict[str, Any]:
+    """Where a cell of these options has its parameters."""
+    return {name: options.get(name) for name in ("device", "dtype")}
+
+
 class Wrapper(Cell):
     """A cell that is another one in all but its readout."""
 
@@ -27,9 +32,8 @@ class Wrapper(Cell):
         super().__init__(input_size, hidden_size)
         self.cell = around(input_size, hidden_size, **options)
         self.state_names = self.cell.state_names
-        self.place = {name: options.get(name) for name in ("device", "dtype")}
-        n = self.output_size
-        self.weight_skip = self.parameter(n, input_size, **self.place) if n != input_size else None
+        n, place = self.output_size, _place(options)
+        self.weight_skip = self.parameter(n, input_size, **place) if n != input_size else None
 
     @property
     def output_size(self) -> int:
@@ -102,8 +106,9 @@ class Highway(Wrapper):
         **options: Any,
     ) -> None:
         super().__init__(input_size, hidden_size, around=around, **options)
-        self.weight_t = self.parameter(self.output_size, input_size, **self.place)
-        self.bias_t = self.parameter(self.output_size, **self.place)
+        place = _place(options)
+        self.weight_t = self.parameter(self.output_size, input_size, **place)
+        self.bias_t = self.parameter(self.output_size, **place)
         init.constant_(self.bias_t, -1.0)
 
     def readout(self, y: Tensor, x: Tensor) -> Tensor:

@@ -98,6 +98,18 @@ class Term(Methods):
     def __iter__(self) -> Any:
         return iter(ops.unbind(self))
 
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "equations() runs the cell on symbols, which have no values to branch on (if, while): "
+            "write mg.where(condition, a, b)"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"equations() runs the cell on symbols, which have no .{name}: only ops on them, and "
+            "their shape, ndim, dtype and device"
+        )
+
     def __run_op__(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
         values = [x.value if isinstance(x, Term) else x for x in xs]
         result: Any = op(*values, **params)
@@ -112,9 +124,10 @@ class Term(Methods):
 def _operand(x: Any) -> Any:
     if isinstance(x, Term):
         return x.expression
-    if isinstance(x, Tensor):
-        return float(x.item()) if x.data.size == 1 else Expression("name", name="constant")
-    return float(x)
+    if isinstance(x, (int, float)):
+        return float(x)
+    single = isinstance(x, Tensor) and x.data.size == 1
+    return float(x.item()) if single else Expression("name", name="constant")
 
 
 def _rows(value: Tensor) -> int:

@@ -1,0 +1,268 @@
+"""Fused functions as machine code on the CPU: their C text, compiled to NumPy ufuncs."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend.base import Array, Backend, Kernel, Lanes
+
+Run = Callable[..., tuple[Array, ...]]
+
+MOST_LANES = 32  # that a ufunc takes, in every version of NumPy
+FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-w")
+_TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's character and number
+
+# Every element goes through the vector loop, the last few in a buffer: what an element becomes
+# must not depend on its place. glibc has the vector forms of these functions in libmvec.
+_HEAD = """
+#include <fenv.h>
+#include <stdint.h>
+#include <stdbool.h>
+#include <math.h>
+#ifdef VECTOR_MATH
+#define VECTOR(name) __attribute__((simd("notinbranch"))) double name(double); \\
+    __attribute__((simd("notinbranch"))) float name##f(float);
+VECTOR(tanh) VECTOR(exp) VECTOR(log) VECTOR(expm1) VECTOR(log1p) VECTOR(sin) VECTOR(cos)
+VECTOR(tan) VECTOR(atan) VECTOR(sinh) VECTOR(cosh) VECTOR(erf)
+#endif
+#define OF(name, x) _Generic((x), float: name##f, default: name)(x)
+#define OF2(name, x, y) _Generic((x) + (y), float: name##f, default: name)((x), (y))
+#define exp(x) OF(exp, x)
+#define log(x) OF(log, x)
+#define expm1(x) OF(expm1, x)
+#define log1p(x) OF(log1p, x)
+#define sqrt(x) OF(sqrt, x)
+#define tanh(x) OF(tanh, x)
+#define sin(x) OF(sin, x)
+#define cos(x) OF(cos, x)
+#define tan(x) OF(tan, x)
+#define atan(x) OF(atan, x)
+#define sinh(x) OF(sinh, x)
+#define cosh(x) OF(cosh, x)
+#define erf(x) OF(erf, x)
+#define fabs(x) OF(fabs, x)
+#define floor(x) OF(floor, x)
+#define ceil(x) OF(ceil, x)
+#define rint(x) OF(rint, x)
+#define pow(x, y) OF2(pow, x, y)
+#define fmax(x, y) OF2(fmax, x, y)
+#define fmin(x, y) OF2(fmin, x, y)
+#define LANES__ 16
+"""
+
+_LOOP = """
+#define T {number}
+static inline __attribute__((always_inline)) void block_{number}({parameters}) {{
+    for (int i__ = 0; i__ < LANES__; i__++) {{
+{loads}{results}
+{statements}
+{stores}    }}
+}}
+void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, void *data__) {{
+    bool dense__ = true;
+    for (int k = 0; k < {count}; k++) dense__ &= step__[k] == sizeof(T);
+    intptr_t i__ = 0;
+    if (dense__) for (; i__ + LANES__ <= *n__; i__ += LANES__) block_{number}({dense});
+    T few__[{count}][LANES__];
+    for (; i__ < *n__; i__ += LANES__) {{
+        intptr_t m = *n__ - i__ < LANES__ ? *n__ - i__ : LANES__;
+        for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES__; j++)
+            few__[k][j] = *(T *)(at__[k] + (i__ + (j < m ? j : m - 1)) * step__[k]);
+        block_{number}({few});
+        for (int k = {read}; k < {count}; k++) for (int j = 0; j < m; j++)
+            *(T *)(at__[k] + (i__ + j) * step__[k]) = few__[k][j];
+    }}
+    feclearexcept(FE_ALL_EXCEPT);
+}}
+#undef T
+"""
+
+
+def available() -> bool:
+    """Whether a C compiler was found: `cc`, or what the variable CC names."""
+    return _compiler() is not None
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CC", "cc"))
+
+
+def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
+    """A function like `plain` that runs compiled code where all arrays are alike, else `plain`."""
+    read, written = _names(kernel.inputs), _names(kernel.outputs)
+    if len(read) + len(written) > MOST_LANES:
+        return plain
+    scope = {"xp": xp, "plain": plain, "loop": _ufunc(kernel, len(read), len(written))}
+    exec(compile(_caller(kernel, read), f"<native {kernel.name}>", "exec"), scope)
+    return scope["run"]
+
+
+def _names(groups: tuple[Lanes, ...]) -> list[str]:
+    return [name for lanes in groups for name in lanes.names]
+
+
+def _whole(lanes: Lanes, k: int) -> str:
+    """What the caller's text names an array by: its lane's name, or another if it has chunks."""
+    return lanes.names[0] if lanes.dim is None else f"whole{k}__"
+
+
+def _caller(kernel: Kernel, read: list[str]) -> str:
+    """The text of a function of the arrays that calls the ufunc on their lanes."""
+    arrays = [_whole(lanes, k) for k, lanes in enumerate(kernel.inputs)]
+    first, *others = read
+    alike = [f"{x}.shape == shape__ and {x}.dtype is dtype__" for x in others]
+    given = ", ".join(arrays)
+    fits = " and ".join(["shape__", "dtype__.char in 'fd'", *alike])
+    lines = [
+        *_taken_apart(kernel.inputs, arrays),
+        f"shape__, dtype__ = {first}.shape, {first}.dtype",
+        f"if not ({fits}):",
+        f"    return plain({given})",
+    ]
+    results = [_whole(lanes, 100 + k) for k, lanes in enumerate(kernel.outputs)]
+    chunked = [
+        (r, lanes)
+        for r, lanes in zip(results, kernel.outputs, strict=True)
+        if lanes.dim is not None
+    ]
+    lines += [
+        f"{r} = xp.empty_chunks({len(lanes.names)}, {lanes.dim}, shape__, dtype__)"
+        for r, lanes in chunked
+    ]
+    lines += _taken_apart(kernel.outputs, results)
+    outs = [f"y{k}__" for k in range(len(_names(kernel.outputs)))]
+    into = [
+        name if lanes.dim is not None else "None"
+        for lanes in kernel.outputs
+        for name in lanes.names
+    ]
+    out = f", out=({', '.join(into)},)" if chunked else ""
+    lines.append(f"{', '.join(outs)} = loop({', '.join(read)}{out})")
+    made = dict(zip(_names(kernel.outputs), outs, strict=True))
+    gives = [
+        r if lanes.dim is not None else made[r]
+        for r, lanes in zip(results, kernel.outputs, strict=True)
+    ]
+    lines.append(f"return ({', '.join(gives)},)")
+    return "\n".join([f"def run({given}):", *(f"    {line}" for line in lines)])
+
+
+def _taken_apart(groups: tuple[Lanes, ...], arrays: list[str]) -> list[str]:
+    return [
+        f"{', '.join(lanes.names)}, = xp.chunks({array}, {len(lanes.names)}, {lanes.dim})"
+        for lanes, array in zip(groups, arrays, strict=True)
+        if lanes.dim is not None
+    ]
+
+
+# ---- C to a ufunc --------------------------------------------------------------------------------
+
+_kept: list[Any] = []  # NumPy does not copy what describes a ufunc
+
+
+def _ufunc(kernel: Kernel, read: int, written: int) -> Callable[..., Any]:
+    """The kernel as a ufunc with a loop for each number type."""
+    library = ctypes.CDLL(str(_built(_source(kernel))))
+    loops = [ctypes.cast(library[f"loop_{number}"], ctypes.c_void_p).value for number in _TYPES]
+    functions = (ctypes.c_void_p * len(loops))(*loops)
+    data = (ctypes.c_void_p * len(loops))()
+    numbers = [code for _, code in _TYPES.values() for _ in range(read + written)]
+    types = (ctypes.c_char * len(numbers))(*numbers)
+    name = ctypes.c_char_p(kernel.name.encode())
+    _kept.append((library, functions, data, types, name))
+    make = ctypes.PYFUNCTYPE(
+        ctypes.py_object,
+        *[ctypes.c_void_p] * 3,
+        *[ctypes.c_int] * 4,
+        *[ctypes.c_char_p] * 2,
+        ctypes.c_int,
+    )(_from_functions())
+    addresses = [ctypes.addressof(part) for part in (functions, data, types)]
+    return make(*addresses, len(loops), read, written, -1, name, b"", 0)
+
+
+def _from_functions() -> int:
+    """The address of PyUFunc_FromFuncAndData, entry 1 of the table of NumPy's C interface."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    inner: Any = np
+    table = pointer(inner._core._multiarray_umath._UFUNC_API, None)
+    address = ctypes.cast(table, ctypes.POINTER(ctypes.c_void_p))[1]
+    assert address is not None
+    return address
+
+
+def _source(kernel: Kernel) -> str:
+    read, written = _names(kernel.inputs), _names(kernel.outputs)
+    count = len(read) + len(written)
+    parameters = [f"const T *restrict in{k}__" for k in range(len(read))]
+    parameters += [f"T *restrict out{k}__" for k in range(len(written))]
+    loads = "".join(f"        const T {x} = in{k}__[i__];\n" for k, x in enumerate(read))
+    stores = "".join(f"        out{k}__[i__] = {y};\n" for k, y in enumerate(written))
+    return _HEAD + "".join(
+        _LOOP.format(
+            number=number,
+            parameters=", ".join(parameters),
+            loads=loads,
+            results=f"        T {', '.join(written)};",
+            statements=kernel.c,
+            stores=stores,
+            count=count,
+            read=len(read),
+            dense=", ".join(f"(T *)at__[{k}] + i__" for k in range(count)),
+            few=", ".join(f"few__[{k}]" for k in range(count)),
+        )
+        for number in _TYPES
+    )
+
+
+def _built(source: str) -> Path:
+    """The shared library of a source, from the cache if it was built before on such a machine."""
+    compiler = _compiler()
+    if compiler is None:
+        raise RuntimeError(
+            "native kernels need a C compiler, and there is no `cc`: install one (gcc or clang), "
+            "name it in the variable CC, or go on without native kernels"
+        )
+    features = [name for name, has in _cpu_features().items() if has]
+    key = "\n".join([source, *FLAGS, *features, compiler, np.__version__])
+    built = _cache() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
+    if not built.exists():
+        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
+            text, made = Path(folder, "kernel.c"), Path(folder, "kernel.so")
+            text.write_text(source, encoding="utf-8")
+            _compile([compiler, *FLAGS, "-o", str(made), str(text)])
+            made.replace(built)  # whole or not at all, whoever else builds it meanwhile
+    return built
+
+
+def _compile(command: list[str]) -> None:
+    """Run the compiler, with vector functions if the C library has them."""
+    vector = ["-DVECTOR_MATH", "-Wl,--no-undefined", "-lmvec", "-lm"]
+    if subprocess.run([*command, *vector], capture_output=True, check=False).returncode:
+        done = subprocess.run([*command, "-lm"], capture_output=True, check=False, text=True)
+        if done.returncode:
+            raise RuntimeError(f"the C compiler failed on a fused function:\n{done.stderr}")
+
+
+def _cpu_features() -> dict[str, bool]:
+    inner: Any = np
+    return inner._core._multiarray_umath.__cpu_features__
+
+
+def _cache() -> Path:
+    """Where libraries are kept, for this user only."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(root, "minigrad", "native")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
