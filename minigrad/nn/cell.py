@@ -7,7 +7,6 @@ from typing import Any, ClassVar, cast
 
 from minigrad.creation import zeros
 from minigrad.nn import init
-from minigrad.nn.equations import equations_of
 from minigrad.nn.module import Module, Parameter
 from minigrad.nn.state import State, check_state, leaves, map_state, transposed, unshared
 from minigrad.tensor import Tensor
@@ -114,6 +113,8 @@ class Cell(Module):
         [W_hf; W_hn] = W_hh
         [b_f; b_n] = b
         """
+        from minigrad.nn.equations import equations_of  # needed by those who print
+
         return equations_of(self)
 
     def extra_repr(self) -> str:

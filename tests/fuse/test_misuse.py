@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import minigrad as mg
-from minigrad.nn.cells import gru_gates, lstm_gates
+from minigrad.nn.cells.gru import gru_gates
+from minigrad.nn.cells.lstm import lstm_gates
 
 OUTSIDE = mg.ones(2)
 

@@ -11,7 +11,6 @@ from minigrad.creation import zeros
 from minigrad.fuse import fuse, named
 from minigrad.nn import init
 from minigrad.nn.cells.gated import product
-from minigrad.nn.equations import equations, symbol
 from minigrad.nn.module import Module, Parameter
 from minigrad.nn.state import check_state, map_state, stacked, transposed, unstacked
 from minigrad.ops import cat, sigmoid, tanh
@@ -199,6 +198,8 @@ class GridLSTM(Module):
 
         See `Cell.equations`.
         """
+        from minigrad.nn.equations import equations, symbol  # needed by those who print
+
         weight, bias = self._weights(0)
         W: Any = symbol("W_hh", weight.detach(), parameter=True)
         b: Any = None if bias is None else symbol("b_hh", bias.detach(), parameter=True)
