@@ -1,5 +1,11 @@
 """minigrad: write a recurrent cell as its equations; its gradients, kernels and layers follow."""
 
+from minigrad import blas as blas  # before NumPy
+
+# isort: split
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from numpy import bool as bool
 from numpy import float16 as float16
 from numpy import float32 as float32
@@ -11,9 +17,7 @@ from numpy import int64 as int64
 from numpy import uint8 as uint8
 
 from minigrad import autograd as autograd
-from minigrad import decode as decode
 from minigrad import functional as functional
-from minigrad import inspect as inspect
 from minigrad import io as io
 from minigrad import nn as nn
 from minigrad import optim as optim
@@ -22,6 +26,7 @@ from minigrad.autograd import enable_grad as enable_grad
 from minigrad.autograd import is_grad_enabled as is_grad_enabled
 from minigrad.autograd import no_grad as no_grad
 from minigrad.autograd import set_grad_enabled as set_grad_enabled
+from minigrad.backend import use_native as use_native
 from minigrad.creation import arange as arange
 from minigrad.creation import as_tensor as as_tensor
 from minigrad.creation import eye as eye
@@ -53,4 +58,15 @@ from minigrad.random import randperm as randperm
 from minigrad.scans import scan as scan
 from minigrad.tensor import Tensor as Tensor
 
+if TYPE_CHECKING:
+    from minigrad import decode as decode
+    from minigrad import inspect as inspect
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Rooms that few programs enter are imported when they are first asked for."""
+    if name in ("decode", "inspect"):
+        return importlib.import_module(f"minigrad.{name}")
+    raise AttributeError(f"module 'minigrad' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 from minigrad.backend.base import Array as Array
 from minigrad.backend.base import Backend as Backend
@@ -61,3 +62,23 @@ def to_backend(array: Array, backend: Backend) -> Array:
     """An array moved to `backend`, if it is not there already."""
     source = backend_of(array)
     return array if source is backend else backend.from_host(source.to_host(array))
+
+
+def use_native(on: bool = True) -> None:
+    """Compile fused functions to machine code on the CPU from here on, or no longer.
+
+    Needs a C compiler (`cc`, or what the variable CC names); raises RuntimeError without one.
+    Each function is compiled at its first call (about 0.2 s) and kept in the user's cache folder.
+    Values equal the plain path's up to a few units in the last place, and do not depend on where
+    in an array an element stands; warnings of overflow are not given. The variable
+    MINIGRAD_NATIVE=1 switches it on from the start.
+    """
+    if on:
+        from minigrad.backend.native import compiler  # brings modules that few need
+
+        compiler()
+    _numpy.native = on
+
+
+if os.environ.get("MINIGRAD_NATIVE", "0") not in ("", "0"):
+    use_native()

@@ -47,6 +47,7 @@ class Backend:
     name: str
     device: str
     array_types: tuple[type, ...]
+    native = False  # whether fused functions are compiled to machine code (`use_native`)
 
     def __init__(self, module: ModuleType | Any) -> None:
         self.module = module

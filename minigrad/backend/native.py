@@ -19,7 +19,16 @@ from minigrad.backend.base import Array, Backend, Kernel, Lanes
 Run = Callable[..., tuple[Array, ...]]
 
 MOST_LANES = 32  # that a ufunc takes, in every version of NumPy
-FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-w")
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-mprefer-vector-width=512",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-shared",
+    "-fPIC",
+    "-w",
+)
 _TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's character and number
 
 # Every element goes through the vector loop, the last few in a buffer: what an element becomes
@@ -88,13 +97,15 @@ void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, voi
 """
 
 
-def available() -> bool:
-    """Whether a C compiler was found: `cc`, or what the variable CC names."""
-    return _compiler() is not None
-
-
-def _compiler() -> str | None:
-    return shutil.which(os.environ.get("CC", "cc"))
+def compiler() -> str:
+    """The C compiler: `cc`, or what the variable CC names; raises RuntimeError without one."""
+    found = shutil.which(os.environ.get("CC", "cc"))
+    if found is None:
+        raise RuntimeError(
+            "native kernels need a C compiler, and there is no `cc`: install one (gcc or clang), "
+            "name it in the variable CC, or go on without native kernels"
+        )
+    return found
 
 
 def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
@@ -102,7 +113,11 @@ def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
     read, written = _names(kernel.inputs), _names(kernel.outputs)
     if len(read) + len(written) > MOST_LANES:
         return plain
-    scope = {"xp": xp, "plain": plain, "loop": _ufunc(kernel, len(read), len(written))}
+    scope: dict[str, Any] = {
+        "xp": xp,
+        "plain": plain,
+        "loop": _ufunc(kernel, len(read), len(written)),
+    }
     exec(compile(_caller(kernel, read), f"<native {kernel.name}>", "exec"), scope)
     return scope["run"]
 
@@ -228,20 +243,14 @@ def _source(kernel: Kernel) -> str:
 
 def _built(source: str) -> Path:
     """The shared library of a source, from the cache if it was built before on such a machine."""
-    compiler = _compiler()
-    if compiler is None:
-        raise RuntimeError(
-            "native kernels need a C compiler, and there is no `cc`: install one (gcc or clang), "
-            "name it in the variable CC, or go on without native kernels"
-        )
     features = [name for name, has in _cpu_features().items() if has]
-    key = "\n".join([source, *FLAGS, *features, compiler, np.__version__])
+    key = "\n".join([source, *FLAGS, *features, compiler(), np.__version__])
     built = _cache() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
     if not built.exists():
         with tempfile.TemporaryDirectory(dir=built.parent) as folder:
             text, made = Path(folder, "kernel.c"), Path(folder, "kernel.so")
             text.write_text(source, encoding="utf-8")
-            _compile([compiler, *FLAGS, "-o", str(made), str(text)])
+            _compile([compiler(), *FLAGS, "-o", str(made), str(text)])
             made.replace(built)  # whole or not at all, whoever else builds it meanwhile
     return built
 
@@ -261,8 +270,11 @@ def _cpu_features() -> dict[str, bool]:
 
 
 def _cache() -> Path:
-    """Where libraries are kept, for this user only."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(root, "minigrad", "native")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Where libraries are kept, for this user only; for this run only where that cannot be."""
+    try:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(root, "minigrad", "native")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # a home that is read-only, or none
+        return Path(tempfile.mkdtemp(prefix="minigrad-"))
     return folder

@@ -57,7 +57,7 @@ class FusedOp(Op):
         self._copies = [
             k for k, y in enumerate(program.outputs) if own_results and lanes.intersection(y.refs)
         ]
-        self._runs: dict[tuple[Backend, bool], Run] = {}
+        self._runs: dict[tuple[Backend, bool, bool], Run] = {}
         self._pullbacks: dict[tuple[tuple[bool, ...], tuple[bool, ...]], Pull] = {}
 
     @functools.cached_property
@@ -82,10 +82,11 @@ class FusedOp(Op):
 
     def compiled(self, xp: Backend, saving: bool) -> Run:
         """The function of arrays that runs the program, or (saving) the one with hidden outputs."""
-        run = self._runs.get((xp, saving))
+        key = (xp, xp.native, saving)
+        run = self._runs.get(key)
         if run is None:
             run = xp.compile(self.kernel(saving))
-            run = self._runs[xp, saving] = self._with_own_results(run) if self._copies else run
+            run = self._runs[key] = self._with_own_results(run) if self._copies else run
         return run
 
     def _with_own_results(self, run: Run) -> Run:

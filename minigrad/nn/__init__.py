@@ -1,8 +1,10 @@
 """Networks: modules with parameters, layers, and recurrent layers of any cell."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from minigrad.nn import functional as functional
 from minigrad.nn import init as init
-from minigrad.nn import presets as presets
 from minigrad.nn import utils as utils
 from minigrad.nn.activation import CELU as CELU
 from minigrad.nn.activation import ELU as ELU
@@ -79,3 +81,13 @@ from minigrad.nn.transformer import TransformerDecoder as TransformerDecoder
 from minigrad.nn.transformer import TransformerEncoder as TransformerEncoder
 from minigrad.nn.transformer_layers import TransformerDecoderLayer as TransformerDecoderLayer
 from minigrad.nn.transformer_layers import TransformerEncoderLayer as TransformerEncoderLayer
+
+if TYPE_CHECKING:
+    from minigrad.nn import presets as presets
+
+
+def __getattr__(name: str) -> Any:
+    """The presets are imported when they are first asked for."""
+    if name == "presets":
+        return importlib.import_module("minigrad.nn.presets")
+    raise AttributeError(f"module 'minigrad.nn' has no attribute {name!r}")

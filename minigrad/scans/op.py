@@ -57,7 +57,7 @@ _known: dict[object, Loops] = {}
 
 def loops_of(step: Step, xp: Backend) -> Loops:
     """The loops of a step; steps that run the same code share them."""
-    key = (xp, step.key())
+    key = (xp, xp.native, step.key())
     loops = _known.get(key)
     if loops is None:
         if len(_known) >= KNOWN:
