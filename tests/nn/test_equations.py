@@ -94,7 +94,11 @@ def check(cell: nn.Cell) -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("row", [*ROWS, *VARIANTS], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row",
+    [row for row in (*ROWS, *VARIANTS) if not row.name.startswith("grid")],
+    ids=lambda row: row.name,
+)
 def test_the_printed_equations_are_what_a_step_computes(row: Row, bias: bool) -> None:
     check(row.cell(3, 4, bias=bias or row.needs_bias))
 
