@@ -55,6 +55,9 @@ class GridLSTM(Module):
     result the pair that leaves it, each (num_layers, extents of the other data dimensions …, B, H);
     None for zeros.
 
+    Lengths, resets, directions and dropout are a matter of one axis of time, which a grid of images
+    does not have: for dims=2, which has one, see `GridLSTMCell`.
+
     Parameters: weight_ih (2·H, I), bias_ih (2·H,), and for each layer k weight_hh_l{k}
     (4·N·H, N·H) and bias_hh_l{k}; of the 4·N·H rows, N·H are for each of i, f, g, o, H of these for
     each dimension, depth last. tied: all layers share weight_hh_l0 and bias_hh_l0.
