@@ -1,8 +1,5 @@
 """minigrad: write a recurrent cell as its equations; its gradients, kernels and layers follow."""
 
-from minigrad import blas as blas  # before NumPy
-
-# isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
 

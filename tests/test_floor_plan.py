@@ -18,7 +18,6 @@ PACKAGE = Path(__file__).parent.parent / "minigrad"
 # The floor of each room; a file imports from floors below it, and from its own without cycles.
 FLOORS = {
     "backend": 0,
-    "blas": 0,
     "gathering": 0,
     "tape": 0,
     "op": 1,
