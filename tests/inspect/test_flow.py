@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import nn
 from minigrad.inspect import CellFlow, GradFlow, grad_flow
+from tests.nn_checks import nodes_behind
 from tests.nn_table import ROWS, VARIANTS, Row
 
 CELLS = [*ROWS, *VARIANTS]
@@ -36,13 +37,14 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         st.lists(st.booleans(), min_size=batch, max_size=batch), min_size=steps, max_size=steps
     )
     chance = st.sampled_from([0.0, 0.4])
+    num_layers = draw(st.integers(1, 2))
     return {
         "steps": steps,
         "batch": batch,
         "layer": {
-            "num_layers": draw(st.integers(1, 2)),
+            "num_layers": num_layers,
             "bidirectional": draw(st.booleans()),
-            "dropout": draw(chance),
+            "dropout": draw(chance) if num_layers > 1 else 0.0,
             "variational_dropout": draw(chance),
             "zoneout": draw(chance),
         },
@@ -332,3 +334,10 @@ def test_a_weight_that_was_written_since_is_noticed() -> None:
     layer.weight_hh_l0.copy_(mg.ones(2, 2))
     with pytest.raises(RuntimeError, match="written"):
         grad_flow(y.sum(), trace, dict(layer.named_parameters()), jacobians=False)
+
+
+def test_a_share_costs_the_same_in_a_longer_sequence() -> None:
+    """A traced step projects its own input, so a step's share passes through no other's."""
+    layer = nn.GRU(3, 2)
+    behind = [nodes_behind(layer(mg.randn(n, 2, 3), trace=True)[2][0].projected[0]) for n in (4, 9)]
+    assert behind[0] == behind[1]

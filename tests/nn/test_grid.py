@@ -177,7 +177,10 @@ def test_it_learns_parity_through_depth() -> None:
         (lambda: nn.GridLSTM(3, 2, dims=3)(mg.zeros(5, 3)), "time1, time2, batch, input"),
         (lambda: nn.GridLSTM(3, 2)(mg.zeros(5, 2, 4)), "input = 3"),
         (lambda: nn.GridLSTM(3, 2)(mg.zeros(0, 2, 3)), "no points"),
-        (lambda: nn.GridLSTM(3, 2)(mg.zeros(5, 2, 3), (mg.zeros(1, 2, 2),)), "2 tensor"),
+        (
+            lambda: nn.GridLSTM(3, 2)(mg.zeros(5, 2, 3), (mg.zeros(1, 2, 2),)),
+            r"state \(\(a tensor, a tensor\),\)",
+        ),
     ],
 )
 def test_errors_say_what_was_expected(call: Any, words: str) -> None:

@@ -26,15 +26,16 @@ def cases(draw: st.DrawFn, row: Row) -> Case:
     steps, batch = draw(st.integers(1, 4)), draw(st.integers(1, 2))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
     names = ("h", "c")[: row.parts]
+    num_layers = draw(st.integers(1, 3))
     some = st.lists(st.integers(0, steps), min_size=batch, max_size=batch)
     return {
         "sizes": (steps, batch),
         "layer": {
-            "num_layers": draw(st.integers(1, 3)),
+            "num_layers": num_layers,
             "bidirectional": draw(st.booleans()),
             "batch_first": draw(st.booleans()),
             "bias": row.needs_bias or draw(st.booleans()),
-            "dropout": draw(RATES),
+            "dropout": draw(RATES) if num_layers > 1 else 0.0,
             "variational_dropout": draw(RATES),
             "recurrent_dropout": draw(RATES),
             "weight_dropout": draw(RATES),

@@ -12,7 +12,7 @@ from minigrad.fuse import fuse, named
 from minigrad.nn import init
 from minigrad.nn.cells.gated import product
 from minigrad.nn.module import Module, Parameter
-from minigrad.nn.state import check_state, map_state, stacked, transposed, unstacked
+from minigrad.nn.state import checked_state, map_state, stacked, transposed, unstacked
 from minigrad.ops import cat, sigmoid, tanh
 from minigrad.tensor import Tensor
 
@@ -152,13 +152,14 @@ class GridLSTM(Module):
     ) -> list[list[dict[Point, Flow]]]:
         """What enters the grid, by layer and dimension of the data."""
         shapes = [(self.num_layers, *o, batch, self.hidden_size) for o in _others(extents)]
+        nothing = [zeros(s, dtype=like.dtype, device=like.device) for s in shapes]
+        initial = tuple([(part, part) for part in nothing])
         if state is None:
-            nothing = [zeros(s, dtype=like.dtype, device=like.device) for s in shapes]
-            state = tuple([(part, part) for part in nothing])
+            state = initial
         else:
             wanted = [s if batched else (*s[:-2], s[-1]) for s in shapes for _ in range(2)]
             legend = "h and m by data dimension: (num_layers, other data dimensions, batch, hidden)"
-            check_state("GridLSTM", state, wanted, legend)
+            state = checked_state("GridLSTM", state, initial, wanted, legend)
             if not batched:
                 state = map_state(lambda part: part.unsqueeze(-2), state)
         pairs = [unstacked(map_state(transposed, pair)) for pair in state]
