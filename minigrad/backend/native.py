@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import os
 import shutil
@@ -33,7 +34,7 @@ _TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's chara
 
 # Every element goes through the vector loop, the last few in a buffer: what an element becomes
 # must not depend on its place. glibc has the vector forms of these functions in libmvec.
-_HEAD = """
+HEAD = """
 #include <fenv.h>
 #include <stdint.h>
 #include <stdbool.h>
@@ -69,14 +70,18 @@ VECTOR(tan) VECTOR(atan) VECTOR(sinh) VECTOR(cosh) VECTOR(erf)
 #define LANES__ 16
 """
 
-_LOOP = """
-#define T {number}
-static inline __attribute__((always_inline)) void block_{number}({parameters}) {{
+_BLOCK = """
+static inline __attribute__((always_inline)) void block_{name}({parameters}) {{
     for (int i__ = 0; i__ < LANES__; i__++) {{
 {loads}{results}
 {statements}
 {stores}    }}
 }}
+"""
+
+_LOOP = """
+#define T {number}
+{block}
 void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, void *data__) {{
     bool dense__ = true;
     for (int k = 0; k < {count}; k++) dense__ &= step__[k] == sizeof(T);
@@ -94,6 +99,21 @@ void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, voi
     feclearexcept(FE_ALL_EXCEPT);
 }}
 #undef T
+"""
+
+_RUN = """
+{block}
+static void run_{name}(intptr_t n__, T *const *at__) {{
+    intptr_t i__ = 0;
+    for (; i__ + LANES__ <= n__; i__ += LANES__) block_{name}({dense});
+    if (i__ == n__) return;
+    T few__[{count}][LANES__];
+    for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES__; j++)
+        few__[k][j] = at__[k][i__ + j < n__ ? i__ + j : n__ - 1];
+    block_{name}({few});
+    for (int k = {read}; k < {count}; k++) for (int j = 0; i__ + j < n__; j++)
+        at__[k][i__ + j] = few__[k][j];
+}}
 """
 
 
@@ -187,7 +207,7 @@ _kept: list[Any] = []  # NumPy does not copy what describes a ufunc
 
 def _ufunc(kernel: Kernel, read: int, written: int) -> Callable[..., Any]:
     """The kernel as a ufunc with a loop for each number type."""
-    library = ctypes.CDLL(str(_built(_source(kernel))))
+    library = ctypes.CDLL(str(built(_source(kernel))))
     loops = [ctypes.cast(library[f"loop_{number}"], ctypes.c_void_p).value for number in _TYPES]
     functions = (ctypes.c_void_p * len(loops))(*loops)
     data = (ctypes.c_void_p * len(loops))()
@@ -218,30 +238,41 @@ def _from_functions() -> int:
 
 
 def _source(kernel: Kernel) -> str:
+    """A ufunc's loops."""
+    dense = "(T *)at__[{k}] + i__"
+    return HEAD + "".join(
+        _LOOP.format(number=number, **_parts(kernel, number, dense)) for number in _TYPES
+    )
+
+
+def dense_run(kernel: Kernel, name: str) -> str:
+    """`run_name(n, at)` in C: the kernel on n elements of dense arrays, inputs before outputs."""
+    return _RUN.format(name=name, **_parts(kernel, name, "at__[{k}] + i__"))
+
+
+def _parts(kernel: Kernel, name: str, dense: str) -> dict[str, Any]:
     read, written = _names(kernel.inputs), _names(kernel.outputs)
     count = len(read) + len(written)
     parameters = [f"const T *restrict in{k}__" for k in range(len(read))]
     parameters += [f"T *restrict out{k}__" for k in range(len(written))]
-    loads = "".join(f"        const T {x} = in{k}__[i__];\n" for k, x in enumerate(read))
-    stores = "".join(f"        out{k}__[i__] = {y};\n" for k, y in enumerate(written))
-    return _HEAD + "".join(
-        _LOOP.format(
-            number=number,
-            parameters=", ".join(parameters),
-            loads=loads,
-            results=f"        T {', '.join(written)};",
-            statements=kernel.c,
-            stores=stores,
-            count=count,
-            read=len(read),
-            dense=", ".join(f"(T *)at__[{k}] + i__" for k in range(count)),
-            few=", ".join(f"few__[{k}]" for k in range(count)),
-        )
-        for number in _TYPES
+    block = _BLOCK.format(
+        name=name,
+        parameters=", ".join(parameters),
+        loads="".join(f"        const T {x} = in{k}__[i__];\n" for k, x in enumerate(read)),
+        results=f"        T {', '.join(written)};",
+        statements=kernel.c,
+        stores="".join(f"        out{k}__[i__] = {y};\n" for k, y in enumerate(written)),
     )
+    return {
+        "block": block,
+        "count": count,
+        "read": len(read),
+        "dense": ", ".join(dense.format(k=k) for k in range(count)),
+        "few": ", ".join(f"few__[{k}]" for k in range(count)),
+    }
 
 
-def _built(source: str) -> Path:
+def built(source: str) -> Path:
     """The shared library of a source, from the cache if it was built before on such a machine."""
     features = [name for name, has in _cpu_features().items() if has]
     key = "\n".join([source, *FLAGS, *features, compiler(), np.__version__])
@@ -278,3 +309,37 @@ def _cache() -> Path:
     except (OSError, RuntimeError):  # a home that is read-only, or none
         return Path(tempfile.mkdtemp(prefix="minigrad-"))
     return folder
+
+
+# ---- the BLAS that NumPy brings ------------------------------------------------------------------
+
+
+class Blas:
+    """The addresses of products in C: y = α W x + β y, row-major, with 64-bit sizes."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def gemm(self, dtype: np.dtype[Any]) -> int:
+        """Of matrices."""
+        return self._address(dtype, "gemm")
+
+    def gemv(self, dtype: np.dtype[Any]) -> int:
+        """Of a matrix and a vector."""
+        return self._address(dtype, "gemv")
+
+    def _address(self, dtype: np.dtype[Any], name: str) -> int:
+        letter = "s" if dtype == np.float32 else "d"
+        function = self._library[f"scipy_cblas_{letter}{name}64_"]
+        address = ctypes.cast(function, ctypes.c_void_p).value
+        assert address is not None
+        return address
+
+
+@functools.cache
+def blas() -> Blas | None:
+    """The OpenBLAS in NumPy's wheel; None where NumPy has another."""
+    folder = Path(np.__file__).parents[1] / "numpy.libs"
+    for path in folder.glob("libscipy_openblas64_*"):
+        return Blas(ctypes.CDLL(str(path)))
+    return None
