@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend.base import Array, Backend, Kernel, Lanes
+from minigrad.backend.base import Array, Backend, Kernel, Lanes, gives_booleans
 
 Run = Callable[..., tuple[Array, ...]]
 
+WIDE = 256  # numbers in a row, from which arrays that broadcast are faster so than by NumPy's calls
 MOST_LANES = 32  # that a ufunc takes, in every version of NumPy
 FLAGS = (
     "-O3",
@@ -32,7 +33,8 @@ FLAGS = (
 _TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's character and number
 
 # Every element goes through the vector loop, the last few in a buffer: what an element becomes
-# must not depend on its place. glibc has the vector forms of these functions in libmvec.
+# must not depend on its place. So does a number that is the same along a row, written out once.
+# glibc has the vector forms of these functions in libmvec.
 _HEAD = """
 #include <fenv.h>
 #include <stdint.h>
@@ -67,31 +69,45 @@ VECTOR(tan) VECTOR(atan) VECTOR(sinh) VECTOR(cosh) VECTOR(erf)
 #define fmax(x, y) OF2(fmax, x, y)
 #define fmin(x, y) OF2(fmin, x, y)
 #define LANES__ 16
+#define REPORTED (FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
 """
 
 _LOOP = """
 #define T {number}
-static inline __attribute__((always_inline)) void block_{number}({parameters}) {{
-    for (int i__ = 0; i__ < LANES__; i__++) {{
+static __attribute__((noinline)) void blocks_{number}(
+    intptr_t n__, const intptr_t *by__, {parameters}) {{
+    for (; n__ >= LANES__; n__ -= LANES__{advance}) {{
+        #pragma GCC unroll 1 /* or it is taken apart before it could be made vectors */
+        for (int i__ = 0; i__ < LANES__; i__++) {{
 {loads}{results}
 {statements}
-{stores}    }}
+{stores}        }}
+    }}
 }}
 void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, void *data__) {{
+    if (*n__ < 1) return;
+    T few__[{count}][LANES__], *from__[{count}];
+    intptr_t by__[{count}], i__ = 0;
     bool dense__ = true;
-    for (int k = 0; k < {count}; k++) dense__ &= step__[k] == sizeof(T);
-    intptr_t i__ = 0;
-    if (dense__) for (; i__ + LANES__ <= *n__; i__ += LANES__) block_{number}({dense});
-    T few__[{count}][LANES__];
+    for (int k = 0; k < {count}; k++) {{
+        by__[k] = step__[k] ? LANES__ : 0;
+        from__[k] = step__[k] ? (T *)at__[k] : few__[k];
+        if (!step__[k]) for (int j = 0; j < LANES__; j++) few__[k][j] = *(T *)at__[k];
+        dense__ &= step__[k] == sizeof(T) || (!step__[k] && k < {read});
+    }}
+    if (dense__) {{
+        i__ = *n__ - *n__ % LANES__;
+        blocks_{number}(i__, by__, {dense});
+    }}
     for (; i__ < *n__; i__ += LANES__) {{
         intptr_t m = *n__ - i__ < LANES__ ? *n__ - i__ : LANES__;
         for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES__; j++)
             few__[k][j] = *(T *)(at__[k] + (i__ + (j < m ? j : m - 1)) * step__[k]);
-        block_{number}({few});
+        blocks_{number}(LANES__, by__, {few});
         for (int k = {read}; k < {count}; k++) for (int j = 0; j < m; j++)
             *(T *)(at__[k] + (i__ + j) * step__[k]) = few__[k][j];
     }}
-    feclearexcept(FE_ALL_EXCEPT);
+    if (fetestexcept(REPORTED)) feclearexcept(REPORTED); /* to ask is quick, to clear is not */
 }}
 #undef T
 """
@@ -109,17 +125,30 @@ def compiler() -> str:
 
 
 def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
-    """A function like `plain` that runs compiled code where all arrays are alike, else `plain`."""
+    """A function like `plain` that runs compiled code where all arrays have one such dtype."""
     read, written = _names(kernel.inputs), _names(kernel.outputs)
-    if len(read) + len(written) > MOST_LANES:
+    booleans = any(
+        gives_booleans(kernel, lanes) for lanes in kernel.outputs
+    )  # a loop has one number type
+    if booleans or len(read) + len(written) > MOST_LANES:
         return plain
-    scope: dict[str, Any] = {
-        "xp": xp,
-        "plain": plain,
-        "loop": _ufunc(kernel, len(read), len(written)),
-    }
+    loop = _ufunc(kernel, len(read), len(written))
+    scope: dict[str, Any] = {"xp": xp, "plain": plain, "loop": loop, "spread": _unbuffered(loop)}
     exec(compile(_caller(kernel, read), f"<native {kernel.name}>", "exec"), scope)
     return scope["run"]
+
+
+def _unbuffered(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """The ufunc for arrays that broadcast: NumPy would copy their rows into its buffer first."""
+
+    def spread(*xs: Array, **out: Any) -> Any:
+        size = np.setbufsize(16)
+        try:
+            return loop(*xs, **out)
+        finally:
+            np.setbufsize(size)
+
+    return spread
 
 
 def _names(groups: tuple[Lanes, ...]) -> list[str]:
@@ -135,13 +164,18 @@ def _caller(kernel: Kernel, read: list[str]) -> str:
     """The text of a function of the arrays that calls the ufunc on their lanes."""
     arrays = [_whole(lanes, k) for k, lanes in enumerate(kernel.inputs)]
     first, *others = read
-    alike = [f"{x}.shape == shape__ and {x}.dtype is dtype__" for x in others]
     given = ", ".join(arrays)
-    fits = " and ".join(["shape__", "dtype__.char in 'fd'", *alike])
+    fits = " and ".join(["dtype__.char in 'fd'", *(f"{x}.dtype is dtype__" for x in others)])
+    alike = " and ".join(f"{x}.shape == shape__" for x in others) or "True"
+    pieces = [lanes.names[0] for lanes in kernel.inputs if lanes.dim is not None]
+    wide = f"(call is loop or shape__[-1] >= {WIDE})"
+    whole = " and ".join(["shape__", wide, *(f"{x}.shape == shape__" for x in pieces)])
     lines = [
         *_taken_apart(kernel.inputs, arrays),
-        f"shape__, dtype__ = {first}.shape, {first}.dtype",
-        f"if not ({fits}):",
+        f"shape__, dtype__, call = {first}.shape, {first}.dtype, loop",
+        f"if not ({alike}):",
+        f"    shape__, call = xp.common_shape({', '.join(read)}), spread",
+        f"if not ({fits} and {whole}):",
         f"    return plain({given})",
     ]
     results = [_whole(lanes, 100 + k) for k, lanes in enumerate(kernel.outputs)]
@@ -162,7 +196,7 @@ def _caller(kernel: Kernel, read: list[str]) -> str:
         for name in lanes.names
     ]
     out = f", out=({', '.join(into)},)" if chunked else ""
-    lines.append(f"{', '.join(outs)} = loop({', '.join(read)}{out})")
+    lines.append(f"{', '.join(outs)} = call({', '.join(read)}{out})")
     made = dict(zip(_names(kernel.outputs), outs, strict=True))
     gives = [
         r if lanes.dim is not None else made[r]
@@ -220,8 +254,9 @@ def _from_functions() -> int:
 def _source(kernel: Kernel) -> str:
     read, written = _names(kernel.inputs), _names(kernel.outputs)
     count = len(read) + len(written)
-    parameters = [f"const T *restrict in{k}__" for k in range(len(read))]
-    parameters += [f"T *restrict out{k}__" for k in range(len(written))]
+    ins, outs = [f"in{k}__" for k in range(len(read))], [f"out{k}__" for k in range(len(written))]
+    arrays = [*ins, *outs]
+    parameters = [f"const T *restrict {x}" for x in ins] + [f"T *restrict {y}" for y in outs]
     loads = "".join(f"        const T {x} = in{k}__[i__];\n" for k, x in enumerate(read))
     stores = "".join(f"        out{k}__[i__] = {y};\n" for k, y in enumerate(written))
     return _HEAD + "".join(
@@ -232,9 +267,10 @@ def _source(kernel: Kernel) -> str:
             results=f"        T {', '.join(written)};",
             statements=kernel.c,
             stores=stores,
+            advance="".join(f", {name} += by__[{k}]" for k, name in enumerate(arrays)),
             count=count,
             read=len(read),
-            dense=", ".join(f"(T *)at__[{k}] + i__" for k in range(count)),
+            dense=", ".join(f"from__[{k}]" for k in range(count)),
             few=", ".join(f"few__[{k}]" for k in range(count)),
         )
         for number in _TYPES
