@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,27 +11,18 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend.base import Array, Backend, Kernel, Lanes, gives_booleans
+from minigrad.backend.library import built
 
 Run = Callable[..., tuple[Array, ...]]
 
 WIDE = 256  # numbers in a row, from which arrays that broadcast are faster so than by NumPy's calls
 MOST_LANES = 32  # that a ufunc takes, in every version of NumPy
-FLAGS = (
-    "-O3",
-    "-march=native",
-    "-mprefer-vector-width=512",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-shared",
-    "-fPIC",
-    "-w",
-)
 _TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's character and number
 
 # Every element goes through the vector loop, the last few in a buffer: what an element becomes
 # must not depend on its place. So does a number that is the same along a row, written out once.
 # glibc has the vector forms of these functions in libmvec.
-_HEAD = """
+HEAD = """
 #include <fenv.h>
 #include <stdint.h>
 #include <stdbool.h>
@@ -72,38 +59,36 @@ VECTOR(tan) VECTOR(atan) VECTOR(sinh) VECTOR(cosh) VECTOR(erf)
 #define REPORTED (FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
 """
 
-_LOOP = """
-#define T {number}
-static __attribute__((noinline)) void blocks_{number}(
-    intptr_t n__, const intptr_t *by__, {parameters}) {{
-    for (; n__ >= LANES__; n__ -= LANES__{advance}) {{
-        #pragma GCC unroll 1 /* or it is taken apart before it could be made vectors */
-        for (int i__ = 0; i__ < LANES__; i__++) {{
+_BLOCK = """
+static inline __attribute__((always_inline)) void block_{name}({parameters}) {{
+    #pragma GCC unroll 1 /* or it is taken apart before it could be made vectors */
+    for (int i__ = 0; i__ < LANES__; i__++) {{
 {loads}{results}
 {statements}
-{stores}        }}
-    }}
+{stores}    }}
 }}
+"""
+
+_LOOP = """
+#define T {number}
+{block}
 void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, void *data__) {{
     if (*n__ < 1) return;
     T few__[{count}][LANES__], *from__[{count}];
     intptr_t by__[{count}], i__ = 0;
     bool dense__ = true;
     for (int k = 0; k < {count}; k++) {{
-        by__[k] = step__[k] ? LANES__ : 0;
+        by__[k] = step__[k] != 0;
         from__[k] = step__[k] ? (T *)at__[k] : few__[k];
         if (!step__[k]) for (int j = 0; j < LANES__; j++) few__[k][j] = *(T *)at__[k];
         dense__ &= step__[k] == sizeof(T) || (!step__[k] && k < {read});
     }}
-    if (dense__) {{
-        i__ = *n__ - *n__ % LANES__;
-        blocks_{number}(i__, by__, {dense});
-    }}
+    if (dense__) for (; i__ + LANES__ <= *n__; i__ += LANES__) block_{number}({dense});
     for (; i__ < *n__; i__ += LANES__) {{
         intptr_t m = *n__ - i__ < LANES__ ? *n__ - i__ : LANES__;
         for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES__; j++)
             few__[k][j] = *(T *)(at__[k] + (i__ + (j < m ? j : m - 1)) * step__[k]);
-        blocks_{number}(LANES__, by__, {few});
+        block_{number}({few});
         for (int k = {read}; k < {count}; k++) for (int j = 0; j < m; j++)
             *(T *)(at__[k] + (i__ + j) * step__[k]) = few__[k][j];
     }}
@@ -112,16 +97,20 @@ void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, voi
 #undef T
 """
 
-
-def compiler() -> str:
-    """The C compiler: `cc`, or what the variable CC names; raises RuntimeError without one."""
-    found = shutil.which(os.environ.get("CC", "cc"))
-    if found is None:
-        raise RuntimeError(
-            "native kernels need a C compiler, and there is no `cc`: install one (gcc or clang), "
-            "name it in the variable CC, or go on without native kernels"
-        )
-    return found
+_RUN = """
+{block}
+static void run_{name}(intptr_t n__, T *const *at__) {{
+    intptr_t i__ = 0;
+    for (; i__ + LANES__ <= n__; i__ += LANES__) block_{name}({dense});
+    if (i__ == n__) return;
+    T few__[{count}][LANES__];
+    for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES__; j++)
+        few__[k][j] = at__[k][i__ + j < n__ ? i__ + j : n__ - 1];
+    block_{name}({few});
+    for (int k = {read}; k < {count}; k++) for (int j = 0; i__ + j < n__; j++)
+        at__[k][i__ + j] = few__[k][j];
+}}
+"""
 
 
 def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
@@ -168,12 +157,13 @@ def _caller(kernel: Kernel, read: list[str]) -> str:
     fits = " and ".join(["dtype__.char in 'fd'", *(f"{x}.dtype is dtype__" for x in others)])
     alike = " and ".join(f"{x}.shape == shape__" for x in others) or "True"
     pieces = [lanes.names[0] for lanes in kernel.inputs if lanes.dim is not None]
-    wide = f"(call is loop or shape__[-1] >= {WIDE})"
-    whole = " and ".join(["shape__", wide, *(f"{x}.shape == shape__" for x in pieces)])
+    whole = " and ".join(["shape__", *(f"{x}.shape == shape__" for x in pieces)])
+    wide = " or ".join(f"{x}.shape[-1:] >= ({WIDE},)" for x in read)
     lines = [
         *_taken_apart(kernel.inputs, arrays),
         f"shape__, dtype__, call = {first}.shape, {first}.dtype, loop",
         f"if not ({alike}):",
+        f"    if not ({wide}): return plain({given})",
         f"    shape__, call = xp.common_shape({', '.join(read)}), spread",
         f"if not ({fits} and {whole}):",
         f"    return plain({given})",
@@ -221,7 +211,7 @@ _kept: list[Any] = []  # NumPy does not copy what describes a ufunc
 
 def _ufunc(kernel: Kernel, read: int, written: int) -> Callable[..., Any]:
     """The kernel as a ufunc with a loop for each number type."""
-    library = ctypes.CDLL(str(_built(_source(kernel))))
+    library = ctypes.CDLL(str(built(_source(kernel))))
     loops = [ctypes.cast(library[f"loop_{number}"], ctypes.c_void_p).value for number in _TYPES]
     functions = (ctypes.c_void_p * len(loops))(*loops)
     data = (ctypes.c_void_p * len(loops))()
@@ -252,65 +242,69 @@ def _from_functions() -> int:
 
 
 def _source(kernel: Kernel) -> str:
-    read, written = _names(kernel.inputs), _names(kernel.outputs)
-    count = len(read) + len(written)
-    ins, outs = [f"in{k}__" for k in range(len(read))], [f"out{k}__" for k in range(len(written))]
-    arrays = [*ins, *outs]
-    parameters = [f"const T *restrict {x}" for x in ins] + [f"T *restrict {y}" for y in outs]
-    loads = "".join(f"        const T {x} = in{k}__[i__];\n" for k, x in enumerate(read))
-    stores = "".join(f"        out{k}__[i__] = {y};\n" for k, y in enumerate(written))
-    return _HEAD + "".join(
-        _LOOP.format(
-            number=number,
-            parameters=", ".join(parameters),
-            loads=loads,
-            results=f"        T {', '.join(written)};",
-            statements=kernel.c,
-            stores=stores,
-            advance="".join(f", {name} += by__[{k}]" for k, name in enumerate(arrays)),
-            count=count,
-            read=len(read),
-            dense=", ".join(f"from__[{k}]" for k in range(count)),
-            few=", ".join(f"few__[{k}]" for k in range(count)),
-        )
-        for number in _TYPES
+    """A ufunc's loops."""
+    dense = "from__[{k}] + i__ * by__[{k}]"
+    return HEAD + "".join(
+        _LOOP.format(number=number, **_parts(kernel, number, dense)) for number in _TYPES
     )
 
 
-def _built(source: str) -> Path:
-    """The shared library of a source, from the cache if it was built before on such a machine."""
-    features = [name for name, has in _cpu_features().items() if has]
-    key = "\n".join([source, *FLAGS, *features, compiler(), np.__version__])
-    built = _cache() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
-    if not built.exists():
-        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
-            text, made = Path(folder, "kernel.c"), Path(folder, "kernel.so")
-            text.write_text(source, encoding="utf-8")
-            _compile([compiler(), *FLAGS, "-o", str(made), str(text)])
-            made.replace(built)  # whole or not at all, whoever else builds it meanwhile
-    return built
+def dense_run(kernel: Kernel, name: str) -> str:
+    """`run_name(n, at)` in C: the kernel on n elements of dense arrays, inputs before outputs."""
+    return _RUN.format(name=name, **_parts(kernel, name, "at__[{k}] + i__"))
 
 
-def _compile(command: list[str]) -> None:
-    """Run the compiler, with vector functions if the C library has them."""
-    vector = ["-DVECTOR_MATH", "-Wl,--no-undefined", "-lmvec", "-lm"]
-    if subprocess.run([*command, *vector], capture_output=True, check=False).returncode:
-        done = subprocess.run([*command, "-lm"], capture_output=True, check=False, text=True)
-        if done.returncode:
-            raise RuntimeError(f"the C compiler failed on a fused function:\n{done.stderr}")
+def _parts(kernel: Kernel, name: str, dense: str) -> dict[str, Any]:
+    read, written = _names(kernel.inputs), _names(kernel.outputs)
+    count = len(read) + len(written)
+    parameters = [f"const T *restrict in{k}__" for k in range(len(read))]
+    parameters += [f"T *restrict out{k}__" for k in range(len(written))]
+    block = _BLOCK.format(
+        name=name,
+        parameters=", ".join(parameters),
+        loads="".join(f"        const T {x} = in{k}__[i__];\n" for k, x in enumerate(read)),
+        results=f"        T {', '.join(written)};",
+        statements=kernel.c,
+        stores="".join(f"        out{k}__[i__] = {y};\n" for k, y in enumerate(written)),
+    )
+    return {
+        "block": block,
+        "count": count,
+        "read": len(read),
+        "dense": ", ".join(dense.format(k=k) for k in range(count)),
+        "few": ", ".join(f"few__[{k}]" for k in range(count)),
+    }
 
 
-def _cpu_features() -> dict[str, bool]:
-    inner: Any = np
-    return inner._core._multiarray_umath.__cpu_features__
+# ---- the BLAS that NumPy brings ------------------------------------------------------------------
 
 
-def _cache() -> Path:
-    """Where libraries are kept, for this user only; for this run only where that cannot be."""
-    try:
-        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(root, "minigrad", "native")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # a home that is read-only, or none
-        return Path(tempfile.mkdtemp(prefix="minigrad-"))
-    return folder
+class Blas:
+    """The addresses of products in C: y = α W x + β y, row-major, with 64-bit sizes."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def gemm(self, dtype: np.dtype[Any]) -> int:
+        """Of matrices."""
+        return self._address(dtype, "gemm")
+
+    def gemv(self, dtype: np.dtype[Any]) -> int:
+        """Of a matrix and a vector."""
+        return self._address(dtype, "gemv")
+
+    def _address(self, dtype: np.dtype[Any], name: str) -> int:
+        letter = "s" if dtype == np.float32 else "d"
+        function = self._library[f"scipy_cblas_{letter}{name}64_"]
+        address = ctypes.cast(function, ctypes.c_void_p).value
+        assert address is not None
+        return address
+
+
+@functools.cache
+def blas() -> Blas | None:
+    """The OpenBLAS in NumPy's wheel; None where NumPy has another."""
+    folder = Path(np.__file__).parents[1] / "numpy.libs"
+    for path in folder.glob("libscipy_openblas64_*"):
+        return Blas(ctypes.CDLL(str(path)))
+    return None

@@ -30,20 +30,39 @@ class Loops:
     @functools.cached_property
     def forward(self) -> Callable[..., Any]:
         """The loop that only computes."""
+        native = self._machine(recorded=False)
+        if native is not None:
+            return native.forward
         return emit.forward(Plan(self.step, self.xp, recorded=False)).compiled()
 
     @functools.cached_property
     def _plan(self) -> Plan:
         return Plan(self.step, self.xp, recorded=True)
 
+    def _machine(self, recorded: bool) -> Any:
+        """The loops as machine code, where that is wanted and can be."""
+        if not self.xp.native:
+            return None
+        from minigrad.scans.machine import machine  # brings modules that few need
+
+        return machine(Plan(self.step, self.xp, recorded))
+
+    @functools.cached_property
+    def _native(self) -> Any:
+        return self._machine(recorded=True)
+
     @functools.cached_property
     def saving(self) -> Callable[..., Any]:
         """The loop that also saves what the way back reads."""
+        if self._native is not None:
+            return self._native.forward
         return emit.forward(self._plan).compiled()
 
     @functools.cached_property
     def backward(self) -> Callable[..., Any]:
         """The loop back."""
+        if self._native is not None and self._native.backward is not None:
+            return self._native.backward
         return emit.backward(self._plan).compiled()
 
     @property
