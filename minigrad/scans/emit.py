@@ -47,7 +47,8 @@ def _application(plan: Plan, text: Text, line: Line) -> str:
         return f"{listed(shown)}= {text.name(op.compiled(plan.xp, saving), op.name)}({args})"
     run = text.name(op.saving_forward if saving else op.forward, identifier(op.name))
     call = f"{run}({text.name(plan.xp, 'xp')}, {args}{params_of(text, line)})"
-    return f"{listed(shown) if len(shown) > 1 else f'{shown[0]} '}= {call}"
+    unpacked = len(shown) > 1 or (len(outs) == 1 and op.several)  # a piece of one, say
+    return f"{listed(shown) if unpacked else f'{shown[0]} '}= {call}"
 
 
 def backward(plan: Plan) -> Text:
