@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend.base import Array, Backend, Kernel, Lanes
+from minigrad.backend.base import Array, Backend, Kernel, Lanes, gives_booleans
+from minigrad.backend.library import built
 
 Run = Callable[..., tuple[Array, ...]]
 
+WIDE = 256  # numbers in a row, from which arrays that broadcast are faster so than by NumPy's calls
 MOST_LANES = 32  # that a ufunc takes, in every version of NumPy
-FLAGS = (
-    "-O3",
-    "-march=native",
-    "-mprefer-vector-width=512",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-shared",
-    "-fPIC",
-    "-w",
-)
 _TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's character and number
 
 # Every element goes through the vector loop, the last few in a buffer: what an element becomes
-# must not depend on its place. glibc has the vector forms of these functions in libmvec.
+# must not depend on its place. So does a number that is the same along a row, written out once.
+# glibc has the vector forms of these functions in libmvec.
 HEAD = """
 #include <fenv.h>
 #include <stdint.h>
@@ -68,10 +56,12 @@ VECTOR(tan) VECTOR(atan) VECTOR(sinh) VECTOR(cosh) VECTOR(erf)
 #define fmax(x, y) OF2(fmax, x, y)
 #define fmin(x, y) OF2(fmin, x, y)
 #define LANES__ 16
+#define REPORTED (FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
 """
 
 _BLOCK = """
 static inline __attribute__((always_inline)) void block_{name}({parameters}) {{
+    #pragma GCC unroll 1 /* or it is taken apart before it could be made vectors */
     for (int i__ = 0; i__ < LANES__; i__++) {{
 {loads}{results}
 {statements}
@@ -83,11 +73,17 @@ _LOOP = """
 #define T {number}
 {block}
 void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, void *data__) {{
+    if (*n__ < 1) return;
+    T few__[{count}][LANES__], *from__[{count}];
+    intptr_t by__[{count}], i__ = 0;
     bool dense__ = true;
-    for (int k = 0; k < {count}; k++) dense__ &= step__[k] == sizeof(T);
-    intptr_t i__ = 0;
+    for (int k = 0; k < {count}; k++) {{
+        by__[k] = step__[k] != 0;
+        from__[k] = step__[k] ? (T *)at__[k] : few__[k];
+        if (!step__[k]) for (int j = 0; j < LANES__; j++) few__[k][j] = *(T *)at__[k];
+        dense__ &= step__[k] == sizeof(T) || (!step__[k] && k < {read});
+    }}
     if (dense__) for (; i__ + LANES__ <= *n__; i__ += LANES__) block_{number}({dense});
-    T few__[{count}][LANES__];
     for (; i__ < *n__; i__ += LANES__) {{
         intptr_t m = *n__ - i__ < LANES__ ? *n__ - i__ : LANES__;
         for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES__; j++)
@@ -96,7 +92,7 @@ void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, voi
         for (int k = {read}; k < {count}; k++) for (int j = 0; j < m; j++)
             *(T *)(at__[k] + (i__ + j) * step__[k]) = few__[k][j];
     }}
-    feclearexcept(FE_ALL_EXCEPT);
+    if (fetestexcept(REPORTED)) feclearexcept(REPORTED); /* to ask is quick, to clear is not */
 }}
 #undef T
 """
@@ -117,29 +113,31 @@ static void run_{name}(intptr_t n__, T *const *at__) {{
 """
 
 
-def compiler() -> str:
-    """The C compiler: `cc`, or what the variable CC names; raises RuntimeError without one."""
-    found = shutil.which(os.environ.get("CC", "cc"))
-    if found is None:
-        raise RuntimeError(
-            "native kernels need a C compiler, and there is no `cc`: install one (gcc or clang), "
-            "name it in the variable CC, or go on without native kernels"
-        )
-    return found
-
-
 def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
-    """A function like `plain` that runs compiled code where all arrays are alike, else `plain`."""
+    """A function like `plain` that runs compiled code where all arrays have one such dtype."""
     read, written = _names(kernel.inputs), _names(kernel.outputs)
-    if len(read) + len(written) > MOST_LANES:
+    booleans = any(
+        gives_booleans(kernel, lanes) for lanes in kernel.outputs
+    )  # a loop has one number type
+    if booleans or len(read) + len(written) > MOST_LANES:
         return plain
-    scope: dict[str, Any] = {
-        "xp": xp,
-        "plain": plain,
-        "loop": _ufunc(kernel, len(read), len(written)),
-    }
+    loop = _ufunc(kernel, len(read), len(written))
+    scope: dict[str, Any] = {"xp": xp, "plain": plain, "loop": loop, "spread": _unbuffered(loop)}
     exec(compile(_caller(kernel, read), f"<native {kernel.name}>", "exec"), scope)
     return scope["run"]
+
+
+def _unbuffered(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """The ufunc for arrays that broadcast: NumPy would copy their rows into its buffer first."""
+
+    def spread(*xs: Array, **out: Any) -> Any:
+        size = np.setbufsize(16)
+        try:
+            return loop(*xs, **out)
+        finally:
+            np.setbufsize(size)
+
+    return spread
 
 
 def _names(groups: tuple[Lanes, ...]) -> list[str]:
@@ -155,13 +153,19 @@ def _caller(kernel: Kernel, read: list[str]) -> str:
     """The text of a function of the arrays that calls the ufunc on their lanes."""
     arrays = [_whole(lanes, k) for k, lanes in enumerate(kernel.inputs)]
     first, *others = read
-    alike = [f"{x}.shape == shape__ and {x}.dtype is dtype__" for x in others]
     given = ", ".join(arrays)
-    fits = " and ".join(["shape__", "dtype__.char in 'fd'", *alike])
+    fits = " and ".join(["dtype__.char in 'fd'", *(f"{x}.dtype is dtype__" for x in others)])
+    alike = " and ".join(f"{x}.shape == shape__" for x in others) or "True"
+    pieces = [lanes.names[0] for lanes in kernel.inputs if lanes.dim is not None]
+    whole = " and ".join(["shape__", *(f"{x}.shape == shape__" for x in pieces)])
+    wide = " or ".join(f"{x}.shape[-1:] >= ({WIDE},)" for x in read)
     lines = [
         *_taken_apart(kernel.inputs, arrays),
-        f"shape__, dtype__ = {first}.shape, {first}.dtype",
-        f"if not ({fits}):",
+        f"shape__, dtype__, call = {first}.shape, {first}.dtype, loop",
+        f"if not ({alike}):",
+        f"    if not ({wide}): return plain({given})",
+        f"    shape__, call = xp.common_shape({', '.join(read)}), spread",
+        f"if not ({fits} and {whole}):",
         f"    return plain({given})",
     ]
     results = [_whole(lanes, 100 + k) for k, lanes in enumerate(kernel.outputs)]
@@ -182,7 +186,7 @@ def _caller(kernel: Kernel, read: list[str]) -> str:
         for name in lanes.names
     ]
     out = f", out=({', '.join(into)},)" if chunked else ""
-    lines.append(f"{', '.join(outs)} = loop({', '.join(read)}{out})")
+    lines.append(f"{', '.join(outs)} = call({', '.join(read)}{out})")
     made = dict(zip(_names(kernel.outputs), outs, strict=True))
     gives = [
         r if lanes.dim is not None else made[r]
@@ -239,7 +243,7 @@ def _from_functions() -> int:
 
 def _source(kernel: Kernel) -> str:
     """A ufunc's loops."""
-    dense = "(T *)at__[{k}] + i__"
+    dense = "from__[{k}] + i__ * by__[{k}]"
     return HEAD + "".join(
         _LOOP.format(number=number, **_parts(kernel, number, dense)) for number in _TYPES
     )
@@ -270,45 +274,6 @@ def _parts(kernel: Kernel, name: str, dense: str) -> dict[str, Any]:
         "dense": ", ".join(dense.format(k=k) for k in range(count)),
         "few": ", ".join(f"few__[{k}]" for k in range(count)),
     }
-
-
-def built(source: str) -> Path:
-    """The shared library of a source, from the cache if it was built before on such a machine."""
-    features = [name for name, has in _cpu_features().items() if has]
-    key = "\n".join([source, *FLAGS, *features, compiler(), np.__version__])
-    built = _cache() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
-    if not built.exists():
-        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
-            text, made = Path(folder, "kernel.c"), Path(folder, "kernel.so")
-            text.write_text(source, encoding="utf-8")
-            _compile([compiler(), *FLAGS, "-o", str(made), str(text)])
-            made.replace(built)  # whole or not at all, whoever else builds it meanwhile
-    return built
-
-
-def _compile(command: list[str]) -> None:
-    """Run the compiler, with vector functions if the C library has them."""
-    vector = ["-DVECTOR_MATH", "-Wl,--no-undefined", "-lmvec", "-lm"]
-    if subprocess.run([*command, *vector], capture_output=True, check=False).returncode:
-        done = subprocess.run([*command, "-lm"], capture_output=True, check=False, text=True)
-        if done.returncode:
-            raise RuntimeError(f"the C compiler failed on a fused function:\n{done.stderr}")
-
-
-def _cpu_features() -> dict[str, bool]:
-    inner: Any = np
-    return inner._core._multiarray_umath.__cpu_features__
-
-
-def _cache() -> Path:
-    """Where libraries are kept, for this user only; for this run only where that cannot be."""
-    try:
-        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(root, "minigrad", "native")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # a home that is read-only, or none
-        return Path(tempfile.mkdtemp(prefix="minigrad-"))
-    return folder
 
 
 # ---- the BLAS that NumPy brings ------------------------------------------------------------------
