@@ -17,13 +17,11 @@ _SETTINGS = {_MMAP_THRESHOLD: 2**25, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 2**26
 
 
 def keep_pages() -> bool:
-    """Tell the allocator; whether there was one to tell."""
+    """Tell the allocator; whether there was one to tell, and it was not to be left alone."""
+    if os.environ.get("MINIGRAD_KEEP_PAGES", "1") == "0":
+        return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library
         return False
     return all(mallopt(name, value) for name, value in _SETTINGS.items())
-
-
-if os.environ.get("MINIGRAD_KEEP_PAGES", "1") != "0":
-    keep_pages()
