@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -34,6 +35,12 @@ class Kernel:
     outputs: tuple[Lanes, ...]
     python: str
     c: str
+
+
+def is_boolean(kernel: Kernel, lanes: Lanes) -> bool:
+    """Whether an output of a kernel is a comparison's, which is boolean, as on NumPy."""
+    source = re.search(rf"^{lanes.names[0]} = (\w+);$", kernel.c, re.MULTILINE)
+    return bool(source and re.search(rf"^bool {source[1]} = ", kernel.c, re.MULTILINE))
 
 
 class Backend:

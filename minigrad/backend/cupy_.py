@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.backend.base import Array, Backend, Kernel, Lanes
+from minigrad.backend.base import Array, Backend, Kernel, Lanes, is_boolean
 
 # what a fused kernel computes in: half precision is for storage only
 C_TYPES = {"float16": "float", "float32": "float", "float64": "double"}
@@ -42,7 +42,9 @@ def elementwise_text(kernel: Kernel, dtypes: Sequence[np.dtype[Any]]) -> Element
     so that inputs of mixed dtypes are converted as they are read; booleans stay what they are.
     """
     common = np.result_type(*dtypes)
-    results = tuple(_result(kernel, lanes, common) for lanes in kernel.outputs)
+    results = tuple(
+        np.dtype(bool) if is_boolean(kernel, lanes) else common for lanes in kernel.outputs
+    )
     reads, parameters = [f"typedef {C_TYPES[common.name]} T;"], list[str]()
     for lanes, dtype in zip(kernel.inputs, dtypes, strict=True):
         for lane in lanes.names:
@@ -58,13 +60,6 @@ def elementwise_text(kernel: Kernel, dtypes: Sequence[np.dtype[Any]]) -> Element
     name = "minigrad_" + re.sub(r"[^a-zA-Z0-9_]", "_", kernel.name)
     body = "\n".join([*reads, kernel.c, *writes])
     return ElementwiseText(", ".join(parameters), ", ".join(outputs), body, name, results)
-
-
-def _result(kernel: Kernel, lanes: Lanes, common: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype of an output: a comparison's is boolean, as on NumPy."""
-    source = re.search(rf"^{lanes.names[0]} = (\w+);$", kernel.c, re.MULTILINE)
-    boolean = source and re.search(rf"^bool {source[1]} = ", kernel.c, re.MULTILINE)
-    return np.dtype(bool) if boolean else common
 
 
 class CupyBackend(Backend):

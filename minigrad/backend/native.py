@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend.base import Array, Backend, Kernel, Lanes
+from minigrad.backend.base import Array, Backend, Kernel, Lanes, is_boolean
 
 Run = Callable[..., tuple[Array, ...]]
 
@@ -22,7 +24,6 @@ MOST_LANES = 32  # that a ufunc takes, in every version of NumPy
 FLAGS = (
     "-O3",
     "-march=native",
-    "-mprefer-vector-width=512",
     "-fno-math-errno",
     "-fno-trapping-math",
     "-shared",
@@ -31,8 +32,9 @@ FLAGS = (
 )
 _TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's character and number
 
-# Every element goes through the vector loop, the last few in a buffer: what an element becomes
-# must not depend on its place. glibc has the vector forms of these functions in libmvec.
+# Every element goes through the same vector loop (of which the compiler may not make two), the last
+# few in a buffer: what an element becomes must not depend on its place. glibc has the vector forms
+# of these functions in libmvec.
 _HEAD = """
 #include <fenv.h>
 #include <stdint.h>
@@ -66,30 +68,34 @@ VECTOR(tan) VECTOR(atan) VECTOR(sinh) VECTOR(cosh) VECTOR(erf)
 #define pow(x, y) OF2(pow, x, y)
 #define fmax(x, y) OF2(fmax, x, y)
 #define fmin(x, y) OF2(fmin, x, y)
-#define LANES__ 16
+#define fmod(x, y) OF2(fmod, x, y)
+#define LANES 16
 """
 
 _LOOP = """
 #define T {number}
-static inline __attribute__((always_inline)) void block_{number}({parameters}) {{
-    for (int i__ = 0; i__ < LANES__; i__++) {{
+static __attribute__((noinline, noipa)) void blocks_{number}(intptr_t n, {parameters}) {{
+    for (intptr_t k = 0; k < n; k += LANES)
+    #pragma GCC ivdep
+    #pragma GCC unroll 1
+    for (int i = 0; i < LANES; i++) {{
 {loads}{results}
 {statements}
 {stores}    }}
 }}
-void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, void *data__) {{
-    bool dense__ = true;
-    for (int k = 0; k < {count}; k++) dense__ &= step__[k] == sizeof(T);
-    intptr_t i__ = 0;
-    if (dense__) for (; i__ + LANES__ <= *n__; i__ += LANES__) block_{number}({dense});
-    T few__[{count}][LANES__];
-    for (; i__ < *n__; i__ += LANES__) {{
-        intptr_t m = *n__ - i__ < LANES__ ? *n__ - i__ : LANES__;
-        for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES__; j++)
-            few__[k][j] = *(T *)(at__[k] + (i__ + (j < m ? j : m - 1)) * step__[k]);
-        block_{number}({few});
+void loop_{number}(char **at, const intptr_t *n, const intptr_t *step, void *data) {{
+    bool dense = true;
+    for (int k = 0; k < {count}; k++) dense &= step[k] == sizeof(T);
+    intptr_t i = dense ? *n / LANES * LANES : 0;
+    if (i) blocks_{number}(i, {dense});
+    T few[{count}][LANES];
+    for (; i < *n; i += LANES) {{
+        intptr_t m = *n - i < LANES ? *n - i : LANES;
+        for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES; j++)
+            few[k][j] = *(T *)(at[k] + (i + (j < m ? j : m - 1)) * step[k]);
+        blocks_{number}(LANES, {few});
         for (int k = {read}; k < {count}; k++) for (int j = 0; j < m; j++)
-            *(T *)(at__[k] + (i__ + j) * step__[k]) = few__[k][j];
+            *(T *)(at[k] + (i + j) * step[k]) = few[k][j];
     }}
     feclearexcept(FE_ALL_EXCEPT);
 }}
@@ -99,26 +105,30 @@ void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, voi
 
 def compiler() -> str:
     """The C compiler: `cc`, or what the variable CC names; raises RuntimeError without one."""
-    found = shutil.which(os.environ.get("CC", "cc"))
+    wanted = os.environ.get("CC") or "cc"
+    found = shutil.which(wanted)
     if found is None:
         raise RuntimeError(
-            "native kernels need a C compiler, and there is no `cc`: install one (gcc or clang), "
-            "name it in the variable CC, or go on without native kernels"
+            f"native kernels need a C compiler, and there is no `{wanted}`: install one (gcc or "
+            "clang), name it in the variable CC, or go on without native kernels"
         )
     return found
 
 
 def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
-    """A function like `plain` that runs compiled code where all arrays are alike, else `plain`."""
-    read, written = _names(kernel.inputs), _names(kernel.outputs)
-    if len(read) + len(written) > MOST_LANES:
+    """A function like `plain` that runs compiled code where all arrays are alike, else `plain`.
+
+    Booleans, as results or bit by bit, are left to `plain`: the compiled code knows numbers.
+    """
+    read, written = len(_names(kernel.inputs)), len(_names(kernel.outputs))
+    booleans = re.search(" [&|^] ", kernel.c) or any(
+        is_boolean(kernel, of) for of in kernel.outputs
+    )
+    if booleans or read + written > MOST_LANES:
         return plain
-    scope: dict[str, Any] = {
-        "xp": xp,
-        "plain": plain,
-        "loop": _ufunc(kernel, len(read), len(written)),
-    }
-    exec(compile(_caller(kernel, read), f"<native {kernel.name}>", "exec"), scope)
+    scope: dict[str, Any] = {"xp": xp, "plain": plain, "loop": _ufunc(kernel, read, written)}
+    text = _caller(_numbered("x", kernel.inputs), _numbered("r", kernel.outputs))
+    exec(compile(text, f"<native {kernel.name}>", "exec"), scope)
     return scope["run"]
 
 
@@ -126,47 +136,47 @@ def _names(groups: tuple[Lanes, ...]) -> list[str]:
     return [name for lanes in groups for name in lanes.names]
 
 
+def _numbered(prefix: str, groups: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
+    """Lanes under names of our own: a user's might be one that the text uses."""
+    names = (f"{prefix}{k}" for k in range(len(_names(groups))))
+    return tuple([Lanes(tuple([next(names) for _ in of.names]), of.dim) for of in groups])
+
+
 def _whole(lanes: Lanes, k: int) -> str:
     """What the caller's text names an array by: its lane's name, or another if it has chunks."""
-    return lanes.names[0] if lanes.dim is None else f"whole{k}__"
+    return lanes.names[0] if lanes.dim is None else f"whole{k}"
 
 
-def _caller(kernel: Kernel, read: list[str]) -> str:
+def _caller(inputs: tuple[Lanes, ...], outputs: tuple[Lanes, ...]) -> str:
     """The text of a function of the arrays that calls the ufunc on their lanes."""
-    arrays = [_whole(lanes, k) for k, lanes in enumerate(kernel.inputs)]
+    arrays = [_whole(lanes, k) for k, lanes in enumerate(inputs)]
+    read = _names(inputs)
     first, *others = read
-    alike = [f"{x}.shape == shape__ and {x}.dtype is dtype__" for x in others]
+    alike = [f"{x}.shape == shape and {x}.dtype is dtype" for x in others]
     given = ", ".join(arrays)
-    fits = " and ".join(["shape__", "dtype__.char in 'fd'", *alike])
+    fits = " and ".join(["shape", "dtype.char in 'fd'", *alike])
     lines = [
-        *_taken_apart(kernel.inputs, arrays),
-        f"shape__, dtype__ = {first}.shape, {first}.dtype",
+        *_taken_apart(inputs, arrays),
+        f"shape, dtype = {first}.shape, {first}.dtype",
         f"if not ({fits}):",
         f"    return plain({given})",
     ]
-    results = [_whole(lanes, 100 + k) for k, lanes in enumerate(kernel.outputs)]
+    results = [_whole(lanes, 100 + k) for k, lanes in enumerate(outputs)]
     chunked = [
-        (r, lanes)
-        for r, lanes in zip(results, kernel.outputs, strict=True)
-        if lanes.dim is not None
+        (r, lanes) for r, lanes in zip(results, outputs, strict=True) if lanes.dim is not None
     ]
     lines += [
-        f"{r} = xp.empty_chunks({len(lanes.names)}, {lanes.dim}, shape__, dtype__)"
+        f"{r} = xp.empty_chunks({len(lanes.names)}, {lanes.dim}, shape, dtype)"
         for r, lanes in chunked
     ]
-    lines += _taken_apart(kernel.outputs, results)
-    outs = [f"y{k}__" for k in range(len(_names(kernel.outputs)))]
-    into = [
-        name if lanes.dim is not None else "None"
-        for lanes in kernel.outputs
-        for name in lanes.names
-    ]
+    lines += _taken_apart(outputs, results)
+    outs = [f"y{k}" for k in range(len(_names(outputs)))]
+    into = [name if lanes.dim is not None else "None" for lanes in outputs for name in lanes.names]
     out = f", out=({', '.join(into)},)" if chunked else ""
     lines.append(f"{', '.join(outs)} = loop({', '.join(read)}{out})")
-    made = dict(zip(_names(kernel.outputs), outs, strict=True))
+    made = dict(zip(_names(outputs), outs, strict=True))
     gives = [
-        r if lanes.dim is not None else made[r]
-        for r, lanes in zip(results, kernel.outputs, strict=True)
+        r if lanes.dim is not None else made[r] for r, lanes in zip(results, outputs, strict=True)
     ]
     lines.append(f"return ({', '.join(gives)},)")
     return "\n".join([f"def run({given}):", *(f"    {line}" for line in lines)])
@@ -220,33 +230,43 @@ def _from_functions() -> int:
 def _source(kernel: Kernel) -> str:
     read, written = _names(kernel.inputs), _names(kernel.outputs)
     count = len(read) + len(written)
-    parameters = [f"const T *restrict in{k}__" for k in range(len(read))]
-    parameters += [f"T *restrict out{k}__" for k in range(len(written))]
-    loads = "".join(f"        const T {x} = in{k}__[i__];\n" for k, x in enumerate(read))
-    stores = "".join(f"        out{k}__[i__] = {y};\n" for k, y in enumerate(written))
+    parameters = [f"const T *restrict in{k}" for k in range(len(read))]
+    parameters += [f"T *restrict out{k}" for k in range(len(written))]
+    loads = "".join(f"        const T u_{x} = in{k}[k + i];\n" for k, x in enumerate(read))
+    stores = "".join(f"        out{k}[k + i] = u_{y};\n" for k, y in enumerate(written))
     return _HEAD + "".join(
         _LOOP.format(
             number=number,
             parameters=", ".join(parameters),
             loads=loads,
-            results=f"        T {', '.join(written)};",
-            statements=kernel.c,
+            results=f"        T {', '.join(f'u_{y}' for y in written)};",
+            statements=_with_own_names(kernel),
             stores=stores,
             count=count,
             read=len(read),
-            dense=", ".join(f"(T *)at__[{k}] + i__" for k in range(count)),
-            few=", ".join(f"few__[{k}]" for k in range(count)),
+            dense=", ".join(f"(T *)at[{k}]" for k in range(count)),
+            few=", ".join(f"few[{k}]" for k in range(count)),
         )
         for number in _TYPES
     )
+
+
+def _with_own_names(kernel: Kernel) -> str:
+    """The statements with u_ before every variable: a user's name might be C's, or a macro."""
+    variables = {*_names(kernel.inputs), *_names(kernel.outputs)}
+    variables.update(re.findall(r"^(?:T|bool) (\w+) = ", kernel.c, re.MULTILINE))
+    return re.sub(r"\w+", lambda m: f"u_{m[0]}" if m[0] in variables else m[0], kernel.c)
 
 
 def _built(source: str) -> Path:
     """The shared library of a source, from the cache if it was built before on such a machine."""
     features = [name for name, has in _cpu_features().items() if has]
     key = "\n".join([source, *FLAGS, *features, compiler(), np.__version__])
-    built = _cache() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
+    name = f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
+    built = _cache() / name
     if not built.exists():
+        if not os.access(built.parent, os.W_OK):
+            built = _of_this_run() / name
         with tempfile.TemporaryDirectory(dir=built.parent) as folder:
             text, made = Path(folder, "kernel.c"), Path(folder, "kernel.so")
             text.write_text(source, encoding="utf-8")
@@ -257,7 +277,8 @@ def _built(source: str) -> Path:
 
 def _compile(command: list[str]) -> None:
     """Run the compiler, with vector functions if the C library has them."""
-    vector = ["-DVECTOR_MATH", "-Wl,--no-undefined", "-lmvec", "-lm"]
+    vector = ["-mprefer-vector-width=512", "-DVECTOR_MATH"]
+    vector += ["-Wl,--no-undefined", "-lmvec", "-lm"]
     if subprocess.run([*command, *vector], capture_output=True, check=False).returncode:
         done = subprocess.run([*command, "-lm"], capture_output=True, check=False, text=True)
         if done.returncode:
@@ -270,11 +291,19 @@ def _cpu_features() -> dict[str, bool]:
 
 
 def _cache() -> Path:
-    """Where libraries are kept, for this user only; for this run only where that cannot be."""
+    """Where libraries are kept, for this user only."""
     try:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(root, "minigrad", "native")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # a home that is read-only, or none
-        return Path(tempfile.mkdtemp(prefix="minigrad-"))
+        return _of_this_run()
     return folder
+
+
+@functools.cache
+def _of_this_run() -> Path:
+    """A folder that goes with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="minigrad-", ignore_cleanup_errors=True)
+    _kept.append(folder)
+    return Path(folder.name)
