@@ -8,30 +8,26 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
-from minigrad import nn
 from minigrad.nn import functional as F
 
 
-def gradient_flow(model: nn.Module, ids: mg.Tensor, targets: mg.Tensor) -> list[float]:
+def gradient_flow(model: Any, ids: mg.Tensor, targets: mg.Tensor) -> list[float]:
     """‖dL/dh_t‖ for every step t of a chunk but its last, where L is the loss at the last step.
 
-    Stepping through the chunk one character at a time keeps each state h_t in hand as a Tensor, and
-    `mg.autograd.grad` answers for them as for anything else. h_t is the top layer's hidden state;
-    every row of the batch has its own L, and the norms are averaged over the rows.
+    h_t is the top layer's hidden state; every row of the batch has its own L, and the norms are
+    averaged over the rows.
 
     Args:
+        model: a `CharLM`.
         ids: characters, int64 (time, rows).
         targets: the character behind the last one, int64 (rows,).
     """
     model.eval()
-    hidden, state = [], None
-    for t in range(ids.shape[0]):
-        logits, state = model(ids[t : t + 1], state)
-        hidden.append(state[0] if isinstance(state, tuple) else state)  # an LSTM's is (h, c)
-    loss = F.cross_entropy(logits[0], targets, reduction="sum")
-    gradients = mg.autograd.grad(loss, hidden[:-1])
+    hidden, _, trace = model.rnn(model.embedding(ids), trace=True)
+    loss = F.cross_entropy(model.head(hidden[-1]), targets, reduction="sum")
+    top = mg.inspect.grad_flow(loss, trace, jacobians=False)[-1]
     model.train()
-    return [float(np.linalg.norm(g[-1].numpy(), axis=-1).mean()) for g in gradients]
+    return top.gradients["h"][:-1].mean(1).tolist()
 
 
 def draw(path: Path, history: dict[str, Any], references: dict[str, float], title: str) -> None:

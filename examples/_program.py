@@ -64,16 +64,18 @@ def fit(
     steps: int,
     *,
     lr: float,
+    last_lr: float = 0.0,
     label: str = "loss",
 ) -> list[float]:
-    """Trains with Adam on a cosine schedule and with clipped gradients; returns every loss.
+    """Trains with Adam, lr falling on a cosine, and with clipped gradients; returns every loss.
 
     Args:
         loss_of_batch: draws a batch and gives the model's loss on it, a scalar.
+        last_lr: where the learning rate ends; lr keeps it as it is.
         label: stands before the loss beside the progress bar.
     """
     optimiser = optim.Adam(model.named_parameters(), lr=lr)
-    schedule = CosineAnnealingLR(optimiser, T_max=steps)
+    schedule = CosineAnnealingLR(optimiser, T_max=steps, eta_min=last_lr)
     losses: list[float] = []
     bar = progress(steps, unit="step")
     for _ in range(steps):

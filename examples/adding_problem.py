@@ -12,22 +12,21 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import _one_thread  # noqa: F401 -- first: NumPy looks at the number of threads when it is loaded
 import numpy as np
-from _options import device, not_negative, positive
-from _progress import progress
+from _program import fit, options, run_program, save_picture, show_verdict
 
 import minigrad as mg
-from minigrad import nn, optim
+from minigrad import nn
 from minigrad.nn import functional as F
 
 CELLS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 BASELINE = 1 / 6  # the variance of the sum of two numbers from U(0, 1)
 SOLVED = BASELINE / 10
 BATCH = 64
+LR = 0.01
 PICTURE = "adding_problem.png"
 COLOURS = ("0.2", "tab:orange", "tab:blue")
 
@@ -57,39 +56,22 @@ class Adder(nn.Module):
         return self.head(y[-1]).squeeze(1)
 
     def gradient_flow(self, x: mg.Tensor, sums: mg.Tensor) -> np.ndarray:
-        """‖dL/dh_t‖ for each step t, averaged over the rows; L is the error at the end.
-
-        The layer takes one step at a time, which leaves each h_t in hand as a Tensor, and
-        `mg.autograd.grad` gives gradients of Tensors as of weights.
-        """
-        hidden, state = [], None
-        for t in range(len(x)):
-            _, state = self.recurrent(x[t : t + 1], state)
-            hidden.append(state[0] if isinstance(state, tuple) else state)  # an LSTM's is (h, c)
-        loss = F.mse_loss(self.head(hidden[-1][0]).squeeze(1), sums, reduction="sum")
-        gradients = mg.autograd.grad(loss, hidden)
-        return np.array([np.linalg.norm(g[0].numpy(), axis=-1).mean() for g in gradients])
+        """‖dL/dh_t‖ for each step t, averaged over the rows; L is the error at the end."""
+        y, _, trace = self.recurrent(x, trace=True)
+        loss = F.mse_loss(self.head(y[-1]).squeeze(1), sums, reduction="sum")
+        (flow,) = mg.inspect.grad_flow(loss, trace, jacobians=False)
+        return flow.gradients["h"].mean(1)
 
 
 def train(model: Adder, name: str, args: argparse.Namespace) -> list[float]:
     """Trains on fresh batches; returns the mean squared error of each."""
     rng = np.random.default_rng(args.seed)
-    optimiser = optim.Adam(model.named_parameters(), lr=0.01)
-    errors: list[float] = []
-    bar = progress(args.steps, unit="step")
-    for _ in range(args.steps):
-        x, sums = (mg.tensor(a, device=args.device) for a in draw_batch(rng, args.length, BATCH))
-        loss = F.mse_loss(model(x), sums)
 
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        errors.append(loss.item())
-        bar.set_postfix_str(f"{name}: error {np.mean(errors[-50:]):.4f}", refresh=False)
-        bar.update(1)
-    bar.close()
-    return errors
+    def loss_of_batch() -> mg.Tensor:
+        x, sums = (mg.tensor(a, device=args.device) for a in draw_batch(rng, args.length, BATCH))
+        return F.mse_loss(model(x), sums)
+
+    return fit(model, loss_of_batch, args.steps, lr=LR, last_lr=LR, label=f"{name}: error")
 
 
 def flow_in_double(model: Adder, name: str, x: mg.Tensor, sums: mg.Tensor) -> np.ndarray:
@@ -123,16 +105,10 @@ def report(results: dict[str, dict[str, Any]], args: argparse.Namespace) -> None
         before, after = (flow[0] / flow[-1] for flow in r["flow"])
         print(f"{name:5} {r['error']:10.5f}    {r['seconds']:6.1f} s {before:14.1e} {after:14.1e}")
     met = all((r["error"] < SOLVED) == (name != "RNN") for name, r in results.items())
-    print(f"target (LSTM and GRU below {SOLVED:.4f}, RNN not): {'met' if met else 'missed'}")
+    show_verdict(f"LSTM and GRU below {SOLVED:.4f}, RNN not", met)
 
 
-def draw_picture(path: Path, results: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
-    """Writes the picture; raises ImportError without matplotlib."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
+def draw_picture(figure: Any, results: dict[str, dict[str, Any]], args: argparse.Namespace) -> None:
     figure.suptitle(f"The adding problem over {args.length} steps, {args.hidden} hidden units")
     left, right = figure.subplots(1, 2)
     for (name, r), colour in zip(results.items(), COLOURS, strict=True):
@@ -157,26 +133,14 @@ def draw_picture(path: Path, results: dict[str, dict[str, Any]], args: argparse.
     right.set_ylim(bottom=max(right.get_ylim()[0], 1e-40))
     for axes in left, right:
         axes.grid(color="0.9")
-    left.legend(loc="lower left")
-    right.legend(loc="lower left")
-    figure.savefig(path, dpi=130)
+    left.legend(loc="lower left", fontsize="small")
+    right.legend(loc="lower right", fontsize="small")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("adding_problem.py", description=__doc__.splitlines()[0])
+    parser = options("adding_problem", __doc__, hidden=32, steps=1500)
     add = parser.add_argument
     add("--length", type=at_least_two, default=100, metavar="T", help="of sequences (%(default)s)")
-    add("--hidden", type=positive, default=32, metavar="N", help="size of the state (%(default)s)")
-    add("--steps", type=positive, default=1500, metavar="N", help="batches (%(default)s)")
-    add("--seed", type=not_negative, default=0, metavar="N", help="of everything (%(default)s)")
-    add("--device", type=device, default="cpu", help="cpu or cuda (%(default)s)")
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        default=Path("runs/adding_problem"),
-        help="for the picture (%(default)s)",
-    )
     return parser.parse_args(argv)
 
 
@@ -190,23 +154,12 @@ def run(args: argparse.Namespace) -> None:
     """Studies the three cells, prints what came of it, and writes the picture."""
     results = {name: study(name, args) for name in CELLS}
     report(results, args)
-    try:
-        draw_picture(args.out / PICTURE, results, args)
-        print(f"picture: {args.out / PICTURE}")
-    except ImportError:
-        print("no picture: matplotlib is missing (pip install 'minigrad[train]')")
+    save_picture(args.out / PICTURE, lambda fig: draw_picture(fig, results, args), (12, 4.8))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 0, or 2 for what cannot be used."""
-    args = parse(argv)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        run(args)
-    except OSError as error:
-        print(f"adding_problem: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Runs the command line; returns the exit code."""
+    return run_program(run, parse(argv))
 
 
 if __name__ == "__main__":

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 import _one_thread  # noqa: F401 -- first: NumPy looks at the number of threads when it is loaded
 import numpy as np
-from _options import device, not_negative, positive
-from _progress import progress
+from _options import positive
+from _program import fit, options, run_program, show_verdict
 
 import minigrad as mg
-from minigrad import nn, optim
+from minigrad import nn
 from minigrad.nn import functional as F
 
 TARGET = 0.98  # of brackets in new strings judged rightly
@@ -120,21 +119,14 @@ def within(lengths: np.ndarray, longest: int) -> np.ndarray:
 def learn(model: Tagger, args: argparse.Namespace) -> None:
     """Trains on fresh strings."""
     rng = np.random.default_rng(args.seed)
-    optimiser = optim.Adam(model.named_parameters(), lr=1e-2)
-    bar = progress(args.steps, unit="step")
-    for _ in range(args.steps):
+
+    def loss_of_batch() -> mg.Tensor:
         _, x, y, lengths = draw_batch(rng, BATCH, args.length)
         counted = within(lengths, args.length).astype(np.float32) / lengths.sum()
         x, y, counted = (mg.tensor(a, device=args.device) for a in (x, y, counted))
-        loss = F.binary_cross_entropy_with_logits(model(x, lengths), y, counted, reduction="sum")
+        return F.binary_cross_entropy_with_logits(model(x, lengths), y, counted, reduction="sum")
 
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        bar.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
-        bar.update(1)
-    bar.close()
+    fit(model, loss_of_batch, args.steps, lr=1e-2)
 
 
 @mg.no_grad()
@@ -153,7 +145,6 @@ def judge(model: Tagger, longest: int, args: argparse.Namespace) -> tuple[float,
 
 def run(args: argparse.Namespace) -> None:
     """Trains, shows what the network says, and saves its weights."""
-    mg.manual_seed(args.seed)
     model = Tagger(args.hidden).to(args.device)
     learn(model, args)
 
@@ -165,43 +156,26 @@ def run(args: argparse.Namespace) -> None:
         f"\nright about {accuracy:.4f} of the brackets in 1000 new strings of up to {args.length},"
     )
     print(f"and about {longer:.4f} in strings of up to {2 * args.length}, which it never practised")
-    print(f"target ({TARGET}): {'met' if accuracy >= TARGET else 'missed'}")
+    show_verdict(str(TARGET), accuracy >= TARGET)
     mg.save(args.out / WEIGHTS, model.state_dict())
     print(f"weights: {args.out / WEIGHTS}")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("custom_cell.py", description=__doc__.splitlines()[0])
+    parser = options("custom_cell", __doc__, hidden=16, steps=300)
     add = parser.add_argument
     add("--length", type=positive, default=30, metavar="T", help="longest string (%(default)s)")
-    add("--hidden", type=positive, default=16, metavar="N", help="size of the state (%(default)s)")
-    add("--steps", type=positive, default=300, metavar="N", help="batches (%(default)s)")
-    add("--seed", type=not_negative, default=0, metavar="N", help="of everything (%(default)s)")
-    add("--device", type=device, default="cpu", help="cpu or cuda (%(default)s)")
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        default=Path("runs/custom_cell"),
-        help="for the weights (%(default)s)",
-    )
     add("--show-code", action="store_true", help="print what @fuse made of the equations, and stop")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 0, or 2 for what cannot be used."""
+    """Runs the command line; returns the exit code."""
     args = parse(argv)
     if args.show_code:
         print(peephole_gates.source)
         return 0
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        run(args)
-    except OSError as error:
-        print(f"custom_cell: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_program(run, args)
 
 
 if __name__ == "__main__":

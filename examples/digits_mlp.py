@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import _one_thread  # noqa: F401 -- first: NumPy looks at the number of threads when it is loaded
 import numpy as np
-from _options import device, not_negative, positive
+from _program import options, run_program, show_verdict
 from _progress import progress
 from _text import InputError
 
@@ -87,7 +86,6 @@ def confusion(truth: np.ndarray, taken: np.ndarray) -> str:
 def run(args: argparse.Namespace) -> None:
     """Trains, shows what is confused with what, and saves the weights."""
     pixels, digits, test_pixels, test_digits = read_digits(args.seed)
-    mg.manual_seed(args.seed)
     model = nn.Sequential(nn.Linear(64, args.hidden), nn.ReLU(), nn.Linear(args.hidden, 10))
     model.to(args.device)
     learn(model, pixels, digits, args)
@@ -97,38 +95,18 @@ def run(args: argparse.Namespace) -> None:
     wrong, n = int((taken != test_digits).sum()), len(taken)
     accuracy = 1 - wrong / n
     print(f"\naccuracy on {n} digits not learnt from: {accuracy:.4f} ({wrong} wrong)")
-    print(f"target ({TARGET}): {'met' if accuracy >= TARGET else 'missed'}")
+    show_verdict(str(TARGET), accuracy >= TARGET)
     mg.save(args.out / WEIGHTS, model.state_dict())
     print(f"weights: {args.out / WEIGHTS}")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("digits_mlp.py", description=__doc__)
-    add = parser.add_argument
-    add("--hidden", type=positive, default=256, metavar="N", help="hidden units (%(default)s)")
-    add("--steps", type=positive, default=2000, metavar="N", help="batches (%(default)s)")
-    add("--seed", type=not_negative, default=0, metavar="N", help="of everything (%(default)s)")
-    add("--device", type=device, default="cpu", help="cpu or cuda (%(default)s)")
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        default=Path("runs/digits_mlp"),
-        help="for the weights (%(default)s)",
-    )
-    return parser.parse_args(argv)
+    return options("digits_mlp", __doc__, hidden=256, steps=2000).parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 0, or 2 for what cannot be used."""
-    args = parse(argv)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        run(args)
-    except (InputError, OSError) as error:
-        print(f"digits_mlp: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Runs the command line; returns the exit code."""
+    return run_program(run, parse(argv))
 
 
 if __name__ == "__main__":

@@ -149,6 +149,28 @@ def peephole(w: Weights, x: np.ndarray, state: tuple) -> tuple:
     return sigmoid(o + w["p_o"][:, 0] * c) * np.tanh(c), c
 
 
+def grid_column(w: Weights, x: np.ndarray, state: tuple, depth: int) -> tuple:
+    """Kalchbrenner et al., 2015: at each point, an LSTM for time and one for depth."""
+    _, h_time, m_time = state
+    size = len(h_time) // depth
+    h, m = np.split(_affine(w, "ih", x), 2)
+    weights = w["weight_hh"].reshape(-1, 4, 2, size, 2 * size)
+    biases = w.get("bias_hh", np.zeros(weights.size // (2 * size))).reshape(-1, 4, 2, size)
+    left: list = []
+    for k, (h_t, m_t) in enumerate(
+        zip(np.split(h_time, depth), np.split(m_time, depth), strict=True)
+    ):
+        at = k % len(weights)
+        a = weights[at] @ np.concatenate([h_t, h]) + biases[at]  # (gate, dimension, size)
+        ms = [
+            sigmoid(f) * before + sigmoid(i) * np.tanh(g)
+            for i, f, g, before in zip(*a[:3], (m_t, m), strict=True)
+        ]
+        (h_t, m_t), (h, m) = ((np.tanh(sigmoid(o) * c), c) for o, c in zip(a[3], ms, strict=True))
+        left.append((h_t, m_t))
+    return h, *map(np.concatenate, zip(*left, strict=True))
+
+
 @mg.fuse
 def peephole_gates(gates: Any, c: Any, p_i: Any, p_f: Any, p_o: Any) -> Any:
     i, f, g, o = gates.chunk(4)
@@ -231,6 +253,16 @@ VARIANTS = [
     _mgu("MGU1"),
     _mgu("MGU2"),
     _mgu("MGU3", nodes=3, needs_bias=True),
+    *(
+        Row(
+            f"grid-lstm{'-tied' * tied}",
+            partial(nn.GridLSTMCell, depth=2, tied=tied),
+            partial(grid_column, depth=2),
+            3,
+            nodes=16,
+        )
+        for tied in (False, True)
+    ),
     Row("layer-norm-lstm", nn.LayerNormLSTMCell, layer_norm_lstm, 2, nodes=5),
     Row("layer-norm-gru", nn.LayerNormGRUCell, layer_norm_gru, nodes=5),
     Row(

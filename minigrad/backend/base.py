@@ -83,6 +83,37 @@ class Backend:
         """`ufunc(x, column)`, one number a row, (…, 1), broadcast along the rows of x."""
         return ufunc(x, column) if out is None else ufunc(x, column, out)
 
+    def row_sums(self, x: Array) -> Array:
+        """The sum of each row of x (rows, n)."""
+        return x.sum(axis=-1)
+
+    def row_dots(self, x: Array, y: Array) -> Array:
+        """Σ x·y of each row of two (rows, n); no array of products is made."""
+        return self.einsum("ij,ij->i", x, y)
+
+    def exp_below_top(self, x: Array, out: Array) -> tuple[Array, Array]:
+        """Write exp(x - top) into `out`, and give top and the sums of the rows, (rows, 1) each.
+
+        Top is each row's largest x, but finite. A sum is at least 1, also where all x are -∞.
+        """
+        top = self.maximum(x.max(axis=-1, keepdims=True), float(np.finfo(x.dtype).min))
+        self.by_row(self.subtract, x, top, out)
+        self.exp(out, out)
+        return top, self.maximum(self.row_sums(out)[:, None], 1.0)
+
+    def exp_to_scale(self, x: Array, out: Array) -> Array:
+        """Write exp(x - c) into `out`, with a c for each row that keeps it in range; give the sums.
+
+        The sums are (rows, 1), and none is 0.
+        """
+        return self.exp_below_top(x, out)[1]
+
+    def exp_shares(self, x: Array, y: Array, g: Array, out: Array) -> None:
+        """Write g · exp(x - y) into `out`; g and y, of which no x is above, are (rows, 1)."""
+        self.by_row(self.subtract, x, y, out)
+        self.exp(out, out)
+        self.by_row(self.multiply, out, g, out)
+
     def blocks(self, rows: int, row_bytes: int) -> list[slice]:
         """How to go through an array of `rows` rows: all at once, or (NumPy) in blocks."""
         return [slice(0, rows)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 
 from minigrad.backend.base import Array
@@ -29,42 +32,76 @@ FAR_32 = (
     0.20798327092865818, 0.1543621168223433, 0.0496907519692701, 0.012739665822501071,
     0.002432591595904627, 0.00037517875341146315,
 )  # fmt: skip
-BLOCK = 8192  # elements at a time, so that temporaries stay in the cache: at 10⁶, 42 → 20 ms
+BLOCK = 16384  # elements at a time, so that temporaries stay in the cache
 
 
 def erf(x: Array, out: Array | None = None) -> Array:
-    """The error function, 2/√π ∫₀ˣ exp(-t²) dt, within 1.5 units in the last place."""
+    """The error function, 2/√π ∫₀ˣ exp(-t²) dt, within 2 units in the last place."""
     if x.dtype.kind != "f":
         x = x.astype(np.float64)
-    narrow = x.itemsize <= 4
-    work: Array = x.astype(np.float32 if narrow else np.float64, copy=False)
+    pieces = _pieces(np.dtype(np.float32 if x.itemsize <= 4 else np.float64))
+    work: Array = x.astype(pieces.dtype, copy=False)
     flat = work.reshape(-1)
-    y = np.empty_like(flat)
-    near, far = (NEAR_32, FAR_32) if narrow else (NEAR_64, FAR_64)
+    direct = out is not None and out.dtype == pieces.dtype and out.flags.c_contiguous
+    y = out.reshape(-1) if direct and out is not None else np.empty_like(flat)
     for k in range(0, flat.size, BLOCK):
-        _erf(flat[k : k + BLOCK], near, far, y[k : k + BLOCK])
+        pieces.write(flat[k : k + BLOCK], y[k : k + BLOCK])
     if out is None:
         return y.reshape(x.shape).astype(x.dtype, copy=False)
-    out[...] = y.reshape(x.shape)
+    if not direct:
+        out[...] = y.reshape(x.shape)
     return out
 
 
-def _erf(x: Array, near: tuple[float, ...], far: tuple[float, ...], out: Array) -> None:
-    a = np.abs(x)
-    small = np.minimum(a, 1.0)
-    small += small * _polynomial(near, small * small)
-    large = np.minimum(a, 6.0)
-    tail = _polynomial(far, (72.0 / (large + 3.0) - 13.0) / 5.0)
-    tail *= np.exp(-large * large)
-    np.subtract(1.0, tail, tail)
-    np.putmask(tail, a < 1.0, small)
-    np.copysign(tail, x, out)
+class _Pieces:
+    """Both polynomials for one format, evaluated for every element: bits choose between them.
+
+    Numbers of random signs and sizes make each branch a guess: picked by `putmask`, they would
+    take as long as twenty sums. So would `copysign`, and a minimum with a number; not with arrays.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        near, far = (NEAR_32, FAR_32) if dtype.itemsize == 4 else (NEAR_64, FAR_64)
+        self.dtype = dtype
+        self.near, self.far = (tuple(np.asarray(c, dtype) for c in cs) for cs in (near, far))
+        self.ones, self.sixes = np.ones(BLOCK, dtype), np.full(BLOCK, 6.0, dtype)
+        self.bits = np.dtype(f"i{dtype.itemsize}")
+        self.bits_of_1 = self.ones.view(self.bits)[0]
+        self.sign = np.iinfo(self.bits).min
+
+    def write(self, x: Array, out: Array) -> None:
+        signs = x.view(self.bits) & self.sign  # first: out may be x
+        a = np.abs(x)
+        small = self._small(np.minimum(a, self.ones[: len(x)])).view(self.bits)
+        large = self._large(np.minimum(a, self.sixes[: len(x)])).view(self.bits)
+        below_1 = a.view(self.bits) - self.bits_of_1  # its sign says so: bits rise with numbers
+        np.right_shift(below_1, 8 * self.dtype.itemsize - 1, below_1)  # all bits 1, or all 0
+        np.bitwise_xor(small, large, small)
+        np.bitwise_and(small, below_1, small)
+        np.bitwise_xor(large, small, large)
+        np.bitwise_or(large, signs, out.view(self.bits))
+
+    def _small(self, x: Array) -> Array:
+        y = _polynomial(self.near, x * x)
+        np.multiply(y, x, y)
+        return np.add(y, x, y)
+
+    def _large(self, x: Array) -> Array:
+        s = x + 3.0
+        np.divide(72.0 / 5.0, s, s)
+        tail = _polynomial(self.far, np.subtract(s, 13.0 / 5.0, s))
+        np.multiply(x, x, x)
+        np.negative(x, x)
+        np.multiply(tail, np.exp(x, x), tail)
+        return np.subtract(1.0, tail, tail)
 
 
-def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
+_pieces = functools.cache(_Pieces)
+
+
+def _polynomial(coefficients: tuple[Array, ...], x: Array) -> Array:
     y = x * coefficients[-1]
     for c in coefficients[-2:0:-1]:
-        y += c
-        y *= x
-    y += coefficients[0]
-    return y
+        np.add(y, c, y)
+        np.multiply(y, x, y)
+    return np.add(y, coefficients[0], y)

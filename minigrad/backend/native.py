@@ -35,7 +35,7 @@ _TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's chara
 # Every element goes through the same vector loop (of which the compiler may not make two), the last
 # few in a buffer: what an element becomes must not depend on its place. glibc has the vector forms
 # of these functions in libmvec.
-_HEAD = """
+HEAD = """
 #include <fenv.h>
 #include <stdint.h>
 #include <stdbool.h>
@@ -72,9 +72,8 @@ VECTOR(tan) VECTOR(atan) VECTOR(sinh) VECTOR(cosh) VECTOR(erf)
 #define LANES 16
 """
 
-_LOOP = """
-#define T {number}
-static __attribute__((noinline, noipa)) void blocks_{number}(intptr_t n, {parameters}) {{
+_BLOCKS = """
+static __attribute__((noinline, noipa)) void blocks_{name}(intptr_t n, {parameters}) {{
     for (intptr_t k = 0; k < n; k += LANES)
     #pragma GCC ivdep
     #pragma GCC unroll 1
@@ -83,6 +82,11 @@ static __attribute__((noinline, noipa)) void blocks_{number}(intptr_t n, {parame
 {statements}
 {stores}    }}
 }}
+"""
+
+_LOOP = """
+#define T {number}
+{blocks}
 void loop_{number}(char **at, const intptr_t *n, const intptr_t *step, void *data) {{
     bool dense = true;
     for (int k = 0; k < {count}; k++) dense &= step[k] == sizeof(T);
@@ -100,6 +104,20 @@ void loop_{number}(char **at, const intptr_t *n, const intptr_t *step, void *dat
     feclearexcept(FE_ALL_EXCEPT);
 }}
 #undef T
+"""
+
+_RUN = """
+{blocks}
+static void run_{name}(intptr_t n, T *const *at) {{
+    intptr_t i = n / LANES * LANES;
+    if (i) blocks_{name}(i, {dense});
+    if (i == n) return;
+    T few[{count}][LANES];
+    for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES; j++)
+        few[k][j] = at[k][i + j < n ? i + j : n - 1];
+    blocks_{name}(LANES, {few});
+    for (int k = {read}; k < {count}; k++) for (int j = 0; i + j < n; j++) at[k][i + j] = few[k][j];
+}}
 """
 
 
@@ -197,7 +215,7 @@ _kept: list[Any] = []  # NumPy does not copy what describes a ufunc
 
 def _ufunc(kernel: Kernel, read: int, written: int) -> Callable[..., Any]:
     """The kernel as a ufunc with a loop for each number type."""
-    library = ctypes.CDLL(str(_built(_source(kernel))))
+    library = ctypes.CDLL(str(built(_source(kernel))))
     loops = [ctypes.cast(library[f"loop_{number}"], ctypes.c_void_p).value for number in _TYPES]
     functions = (ctypes.c_void_p * len(loops))(*loops)
     data = (ctypes.c_void_p * len(loops))()
@@ -228,27 +246,37 @@ def _from_functions() -> int:
 
 
 def _source(kernel: Kernel) -> str:
+    """A ufunc's loops."""
+    return HEAD + "".join(
+        _LOOP.format(number=number, **_parts(kernel, number, "(T *)at[{k}]")) for number in _TYPES
+    )
+
+
+def dense_run(kernel: Kernel, name: str) -> str:
+    """`run_name(n, at)` in C: the kernel on n elements of dense arrays, inputs before outputs."""
+    return _RUN.format(name=name, **_parts(kernel, name, "at[{k}]"))
+
+
+def _parts(kernel: Kernel, name: str, dense: str) -> dict[str, Any]:
     read, written = _names(kernel.inputs), _names(kernel.outputs)
     count = len(read) + len(written)
     parameters = [f"const T *restrict in{k}" for k in range(len(read))]
     parameters += [f"T *restrict out{k}" for k in range(len(written))]
-    loads = "".join(f"        const T u_{x} = in{k}[k + i];\n" for k, x in enumerate(read))
-    stores = "".join(f"        out{k}[k + i] = u_{y};\n" for k, y in enumerate(written))
-    return _HEAD + "".join(
-        _LOOP.format(
-            number=number,
-            parameters=", ".join(parameters),
-            loads=loads,
-            results=f"        T {', '.join(f'u_{y}' for y in written)};",
-            statements=_with_own_names(kernel),
-            stores=stores,
-            count=count,
-            read=len(read),
-            dense=", ".join(f"(T *)at[{k}]" for k in range(count)),
-            few=", ".join(f"few[{k}]" for k in range(count)),
-        )
-        for number in _TYPES
+    blocks = _BLOCKS.format(
+        name=name,
+        parameters=", ".join(parameters),
+        loads="".join(f"        const T u_{x} = in{k}[k + i];\n" for k, x in enumerate(read)),
+        results=f"        T {', '.join(f'u_{y}' for y in written)};",
+        statements=_with_own_names(kernel),
+        stores="".join(f"        out{k}[k + i] = u_{y};\n" for k, y in enumerate(written)),
     )
+    return {
+        "blocks": blocks,
+        "count": count,
+        "read": len(read),
+        "dense": ", ".join(dense.format(k=k) for k in range(count)),
+        "few": ", ".join(f"few[{k}]" for k in range(count)),
+    }
 
 
 def _with_own_names(kernel: Kernel) -> str:
@@ -258,21 +286,21 @@ def _with_own_names(kernel: Kernel) -> str:
     return re.sub(r"\w+", lambda m: f"u_{m[0]}" if m[0] in variables else m[0], kernel.c)
 
 
-def _built(source: str) -> Path:
+def built(source: str) -> Path:
     """The shared library of a source, from the cache if it was built before on such a machine."""
     features = [name for name, has in _cpu_features().items() if has]
     key = "\n".join([source, *FLAGS, *features, compiler(), np.__version__])
     name = f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
-    built = _cache() / name
-    if not built.exists():
-        if not os.access(built.parent, os.W_OK):
-            built = _of_this_run() / name
-        with tempfile.TemporaryDirectory(dir=built.parent) as folder:
+    library = _cache() / name
+    if not library.exists():
+        if not os.access(library.parent, os.W_OK):
+            library = _of_this_run() / name
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             text, made = Path(folder, "kernel.c"), Path(folder, "kernel.so")
             text.write_text(source, encoding="utf-8")
             _compile([compiler(), *FLAGS, "-o", str(made), str(text)])
-            made.replace(built)  # whole or not at all, whoever else builds it meanwhile
-    return built
+            made.replace(library)  # whole or not at all, whoever else builds it meanwhile
+    return library
 
 
 def _compile(command: list[str]) -> None:

@@ -19,7 +19,7 @@ from minigrad.fuse.program import Program
 from minigrad.fuse.symbol import FuseError as FuseError
 from minigrad.fuse.symbol import trace
 from minigrad.op import Op
-from minigrad.ops.elementwise import undo_broadcast
+from minigrad.ops.elementwise import Elementwise, undo_broadcast
 
 _PRESENT = (True,)
 _NUMBERS = frozenset((int, float, bool))
@@ -167,6 +167,14 @@ def _arrays(xp: Backend, xs: tuple[Any, ...]) -> tuple[Array, ...]:
             dtype = np.result_type(*[getattr(x, "dtype", x) for x in xs])  # a mask keeps 0.5 a half
             return tuple([xp.asarray(x, dtype) if type(x) in _NUMBERS else x for x in xs])
     return xs
+
+
+@functools.cache
+def fused_elementwise(op: Elementwise, arguments: int) -> FusedOp:
+    """An elementwise op on its own as a fused op, with kernels for every backend."""
+    names = [f"x{k}" for k in range(arguments)]
+    program, _ = trace(op, arguments)
+    return FusedOp(op.name, program, names, ["y"], own_results=True)
 
 
 class Fused:

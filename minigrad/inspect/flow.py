@@ -133,8 +133,8 @@ def grad_flow(
     jacobians: whether to compute them. They are exact, at the cost of H backward passes.
 
     No `.grad` is written and no graph freed: call it before `loss.backward()`, which frees it.
-    A weight's shares take T times its memory; those of input weights take T backward passes through
-    the projection of the whole sequence. In float32 what is below 10⁻⁴⁵ is 0: `layer.double()`
+    A weight's shares take T times its memory, and together about the time of a backward pass. In
+    float32 what is below 10⁻⁴⁵ is 0: `layer.double()`
     sees further.
 
     Raises ValueError where the trace is not on the tape, RuntimeError where the loss does not

@@ -42,6 +42,7 @@ from minigrad.nn.cells import RNN as RNN
 from minigrad.nn.cells import CoupledLSTM as CoupledLSTM
 from minigrad.nn.cells import CoupledLSTMCell as CoupledLSTMCell
 from minigrad.nn.cells import GridLSTM as GridLSTM
+from minigrad.nn.cells import GridLSTMCell as GridLSTMCell
 from minigrad.nn.cells import GRUCell as GRUCell
 from minigrad.nn.cells import Highway as Highway
 from minigrad.nn.cells import LayerNormGRU as LayerNormGRU

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 from minigrad.creation import zeros
 from minigrad.nn import init
 from minigrad.nn.module import Module, Parameter
-from minigrad.nn.state import State, check_state, leaves, map_state, transposed, unshared
+from minigrad.nn.state import State, checked_state, leaves, map_state, transposed, unshared
 from minigrad.tensor import Tensor
 
 
@@ -91,7 +91,8 @@ class Cell(Module):
         before = self.initial_state(columns.shape[1], x)
         if state is not None:
             wanted = [part.shape[::-1] if batched else part.shape[:1] for part in leaves(before)]
-            check_state(type(self).__name__, state, wanted, "(batch, features)")
+            name, legend = type(self).__name__, "(batch, features)" if batched else "(features,)"
+            state = checked_state(name, state, before, wanted, legend)
             before = map_state(transposed if batched else _widened, state)
         after = self.step(unshared(self.project(columns)), before)
         return map_state(transposed if batched else _narrowed, after)

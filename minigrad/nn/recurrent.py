@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,7 +23,15 @@ from minigrad.nn.regularise import (
     zoneout_shares,
 )
 from minigrad.nn.scan import Advance, Conditions, scan
-from minigrad.nn.state import State, check_state, leaves, map_state, stacked, transposed, unstacked
+from minigrad.nn.state import (
+    State,
+    checked_state,
+    leaves,
+    map_state,
+    stacked,
+    transposed,
+    unstacked,
+)
 from minigrad.nn.trace import CellTrace, Recorder, Trace
 from minigrad.nn.utils.rnn import PackedSequence
 from minigrad.random import Generator
@@ -39,6 +48,11 @@ _DEFAULTS: dict[str, Any] = {
     "weight_dropout": 0.0,
     "zoneout": 0.0,
     "checkpoint": False,
+    "bias": True,
+    "nonlinearity": "tanh",
+    "proj_size": 0,
+    "device": None,
+    "dtype": None,
 }
 
 
@@ -62,7 +76,7 @@ class Recurrent(Module):
     In training, with numbers from `generator` (the default one unless given), once per call:
 
     - dropout: each element that passes from one layer to the next is 0 with this probability, else
-      divided by 1 - p (Zaremba et al., 2014);
+      divided by 1 - p (Zaremba et al., 2014); with one layer it does nothing, and warns;
     - variational_dropout: so is each feature of each layer's input, with one mask for all steps of
       a sequence (Gal and Ghahramani, 2016; Keras' `dropout`);
     - recurrent_dropout: each product W h with a recurrent weight becomes W (m ∘ h), m one mask for
@@ -118,12 +132,23 @@ class Recurrent(Module):
         self.zoneout = zoneout
         self.checkpoint = checkpoint
         self.generator = generator
+        self._options = [
+            f"{name}={value.__name__ if isinstance(value, type) else repr(value)}"
+            for name, value in options.items()
+            if name not in _DEFAULTS or value != _DEFAULTS[name]
+        ]
         self._cells: list[list[Cell]] = []
         for _ in range(num_layers):
             self._cells.append(
                 [cell(input_size, hidden_size, **options) for _ in range(1 + bidirectional)]
             )
             input_size = sum(c.output_size for c in self._cells[-1])
+        if dropout and num_layers == 1:
+            warnings.warn(
+                f"{type(self).__name__}: dropout={dropout} acts between layers, and num_layers is "
+                "1: it does nothing (see variational_dropout, recurrent_dropout, zoneout)",
+                stacklevel=2,
+            )
         zoneout_rates(self._cells[0][0], zoneout)
         if recurrent_dropout or weight_dropout:
             recurrent_weights(self._cells[0][0])
@@ -289,7 +314,7 @@ class Recurrent(Module):
         if not batched:
             wanted = [(n, features) for n, _, features in wanted]
             legend = "(num_layers · directions, features)"
-        check_state(type(self).__name__, state, wanted, legend)
+        state = checked_state(type(self).__name__, state, initial[0], wanted, legend)
         if not batched:
             state = map_state(lambda part: part.unsqueeze(1), state)
         return unstacked(map_state(transposed, state))
@@ -302,6 +327,10 @@ class Recurrent(Module):
         return self._cells[0][0].equations()
 
     def extra_repr(self) -> str:
-        shown = [f"{self.input_size}, {self.hidden_size}"]
-        shown += [f"{k}={getattr(self, k)}" for k, v in _DEFAULTS.items() if getattr(self, k) != v]
-        return ", ".join(shown)
+        return f"{type(self._cells[0][0]).__name__}, {self._arguments()}"
+
+    def _arguments(self) -> str:
+        """The sizes, and the options that are not as they are unless given."""
+        own = ((name, vars(self)[name]) for name in _DEFAULTS if name in vars(self))
+        shown = [f"{name}={value}" for name, value in own if value != _DEFAULTS[name]]
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *self._options, *shown])

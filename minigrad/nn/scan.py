@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 from minigrad import ops
 from minigrad.autograd import checkpoint
 from minigrad.fuse import fuse
-from minigrad.nn.state import Shared, State, map_state
+from minigrad.nn.state import Shared, State, map_state, unshared
 from minigrad.scans import by_steps
 from minigrad.scans import scan as scan_steps
 from minigrad.tensor import Tensor
@@ -74,9 +74,12 @@ def scan(
     """Advance over the steps of x (T, I, B): the outputs (T, H, B) and the last state.
 
     With more than one segment, the tape keeps the states between them, and backward runs each
-    segment again. `traced` steps run one by one, for somebody looks at them.
+    segment again. `traced` steps run one by one, each with the projection of its own input, for
+    somebody looks at them.
     """
-    run = partial(_segment, advance, project, by_steps if traced else scan_steps, backwards)
+    if traced:
+        return _one_by_one(advance, project, backwards, x, conditions, state)
+    run = partial(_segment, advance, project, backwards)
     if segments <= 1:
         return run(x, conditions, state)
     size = -(-x.shape[0] // segments)
@@ -99,7 +102,6 @@ def _piece(tree: Any, start: int, stop: int) -> Any:
 def _segment(
     advance: Advance,
     project: Callable[[Tensor], Any],
-    over_time: Callable[..., Any],
     backwards: bool,
     x: Tensor,
     conditions: Conditions,
@@ -111,7 +113,23 @@ def _segment(
         p_t, conditions_t = inputs
         return advance(state, (_with_shared(p, p_t), conditions_t))
 
-    state, y = over_time(step, state, (_without_shared(p), tuple(conditions)), reverse=backwards)
+    state, y = scan_steps(step, state, (_without_shared(p), tuple(conditions)), reverse=backwards)
+    return y, state
+
+
+def _one_by_one(
+    advance: Advance,
+    project: Callable[[Tensor], Any],
+    backwards: bool,
+    x: Tensor,
+    conditions: Conditions,
+    state: State,
+) -> tuple[Tensor, State]:
+    def step(state: State, inputs: tuple[Any, Any]) -> tuple[State, Tensor]:
+        x_t, conditions_t = inputs
+        return advance(state, (unshared(project(x_t)), conditions_t))
+
+    state, y = by_steps(step, state, (x, tuple(conditions)), reverse=backwards)
     return y, state
 
 

@@ -85,11 +85,33 @@ def transposed(part: Tensor) -> Tensor:
     return part.transpose(-1, -2)
 
 
-def check_state(name: str, state: State, wanted: list[tuple[int, ...]], legend: str) -> None:
-    """Raise unless the state's tensors have the wanted shapes, in order."""
-    got = [tuple(part.shape) for part in leaves(state)]
-    if got != wanted:
+def checked_state(
+    name: str, state: Any, like: State, wanted: list[tuple[int, ...]], legend: str
+) -> State:
+    """A state that somebody gave, its lists made tuples.
+
+    Raises ValueError unless it is put together as `like` is, of tensors of the wanted shapes.
+    """
+    state = _of_tuples(state)
+    given: list[Any] = list(leaves(state))
+    got = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in given]
+    if got != wanted or _form(state) != _form(like):
         raise ValueError(
-            f"{name}: expected a state of {len(wanted)} tensor(s) of shapes {wanted}, {legend}; "
-            f"got {len(got)} of shapes {got}"
+            f"{name}: expected as state {_form(like)}, of shapes {wanted}, {legend}; "
+            f"got {_form(state)}, of shapes {got}"
         )
+    return state
+
+
+def _of_tuples(state: Any) -> State:
+    if not isinstance(state, list | tuple):
+        return state
+    return tuple(map(_of_tuples, cast("Sequence[Any]", state)))
+
+
+def _form(state: State) -> str:
+    """How a state is put together: "a tensor", or "(a tensor, a tensor)"."""
+    if not isinstance(state, tuple):
+        return "a tensor"
+    inner = [_form(part) for part in cast("tuple[State, ...]", state)]
+    return f"({', '.join(inner)}{',' * (len(inner) == 1)})"

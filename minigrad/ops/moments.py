@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.op import JointOp, Op, V
-from minigrad.ops.normalise import by_blocks, dot, merged, refuse_integers
+from minigrad.ops.normalise import by_blocks, merged, refuse_integers
 from minigrad.ops.reduce import Dims, axes_of, mean, sum
 from minigrad.ops.shape import permute, reshape
 
@@ -32,8 +32,8 @@ def _standardize_forward(
 def _standardize_rows(xp: Any, y: Array, r: Array, x: Array, eps: float, centre: bool) -> None:
     scale = 1.0 / x.shape[-1]
     if centre:
-        x = xp.by_row(xp.subtract, x, x.sum(axis=-1, keepdims=True) * scale, y)
-    r[...] = 1.0 / xp.sqrt(xp.einsum("ij,ij->i", x, x) * scale + eps)
+        x = xp.by_row(xp.subtract, x, (xp.row_sums(x) * scale)[:, None], y)
+    r[...] = 1.0 / xp.sqrt(xp.row_dots(x, x) * scale + eps)
     xp.by_row(xp.multiply, x, r[:, None], y)
 
 
@@ -41,10 +41,10 @@ def _standardize_backward_rows(
     xp: Any, out: Array, g: Array, y: Array, r: Array, *, centre: bool
 ) -> None:
     scale = -1.0 / y.shape[-1]
-    xp.by_row(xp.multiply, y, dot(xp, g, y) * scale, out)
+    xp.by_row(xp.multiply, y, (xp.row_dots(g, y) * scale)[:, None], out)
     xp.add(out, g, out)
     if centre:
-        xp.by_row(xp.add, out, g.sum(axis=-1, keepdims=True) * scale, out)
+        xp.by_row(xp.add, out, (xp.row_sums(g) * scale)[:, None], out)
     xp.by_row(xp.multiply, out, r, out)
 
 
@@ -135,11 +135,10 @@ def _layer_norm_backward(
     g, flat, r = g.reshape(-1, n), y.reshape(-1, n), r.reshape(-1, 1)
     gx, gw, gb = xp.empty_like(flat), xp.zeros(n, w.dtype), xp.zeros(n, w.dtype)
     for block in xp.blocks(len(g), n * w.dtype.itemsize):
-        gw += xp.einsum("ij,ij->j", g[block], flat[block])
+        out = xp.multiply(g[block], flat[block], gx[block])
+        gw += out.sum(axis=0)
         gb += g[block].sum(axis=0)
-        _standardize_backward_rows(
-            xp, gx[block], g[block] * w, flat[block], r[block], centre=centre
-        )
+        _standardize_backward_rows(xp, out, g[block] * w, flat[block], r[block], centre=centre)
     return gx.reshape(y.shape), gw, gb
 
 

@@ -56,6 +56,8 @@ class Back:
     def pull(self, line: Line) -> None:
         """Write the statements of one line's rules."""
         needs = self.plan.needs(line)
+        if not self.held.keys() & line.outs:
+            return  # nothing flows here: what reads it is constant
         if isinstance(line.op, FusedOp) and direct(line):
             self._pull_fused(line, line.op)
         elif line.op.joint:
@@ -68,8 +70,8 @@ class Back:
 
     def _pull_fused(self, line: Line, op: FusedOp) -> None:
         plan = self.plan
-        pull = op.puller(plan.present(line), plan.needs(line))
-        gs = [self.held[out] for out in line.outs if out in plan.flowing]
+        pull = op.puller(tuple([out in self.held for out in line.outs]), plan.needs(line))
+        gs = [self.held[out] for out in line.outs if out in self.held]
         gs += [plan.text_of(line.args[k]) for k in pull.derived.xs]
         gs += [plan.values[line.outs[k]] for k in pull.derived.ys]
         found = [f"d{line.outs[0]}_{k}" for k in pull.derived.gives]

@@ -33,16 +33,38 @@ class Loops:
     @functools.cached_property
     def forward(self) -> Callable[..., Any]:
         """The loop that only computes."""
+        native = self._machine((False,) * self._results)
+        if native is not None:
+            return native.forward
         return emit.forward(Plan(self.step, self.xp, (False,) * self._results)).compiled()
 
     @functools.cached_property
     def _plan(self) -> Plan:
         return Plan(self.step, self.xp, (True,) * self._results)
 
+    def _machine(self, present: Present) -> Any:
+        """The loops as machine code, where that is wanted and can be."""
+        if not self.xp.native:
+            return None
+        from minigrad.scans.machine import machine  # brings modules that few need
+
+        return machine(Plan(self.step, self.xp, present))
+
+    @functools.cached_property
+    def _native(self) -> Any:
+        return self._machine((True,) * self._results)
+
     @functools.cached_property
     def saving(self) -> Callable[..., Any]:
         """The loop that also saves what the way back reads."""
+        if self._native is not None:
+            return self._native.forward
         return emit.forward(self._plan).compiled()
+
+    @property
+    def native_backward(self) -> Any:
+        """The loop back in machine code, which takes zeros for absent cotangents; or None."""
+        return self._native and self._native.backward
 
     def backward(self, present: Present) -> tuple[Callable[..., Any], Present]:
         """The loop back from the cotangents of the state and outputs that are present, and which
@@ -138,7 +160,7 @@ class ScanOp(Op):
         if any(isinstance(x, Tensor) for x in xs):
             return self._pull_recorded(g, xs, needs)
         step, xp = self.step, backend_of(xs[0])
-        inputs, _, constants = self._parts(xs)
+        inputs, state, constants = self._parts(xs)
         count = len(step.output)
         gys, after = g[:count], g[count:]
         found = [
@@ -150,6 +172,13 @@ class ScanOp(Op):
         ]
         adders = [one.add for one in gathered if one is not None]
         loops, left = loops_of(step, xp), self.steps
+        if loops.native_backward is not None:
+            gys = [self._zeros(xp, k) if one is None else one for k, one in enumerate(gys)]
+            given = zip(after, state, strict=True)
+            after = [xp.zeros(s.shape, s.dtype) if one is None else one for one, s in given]
+            back = loops.native_backward
+            after = back(left[::-1], inputs, constants, saved, gys, after, adders, found)
+            left = range(0)
         while left:
             present = tuple([one is not None for one in (*after, *gys)])
             loop, before = loops.backward(present)
@@ -160,6 +189,10 @@ class ScanOp(Op):
             pieces = [_piece(xs, part) for xs in (inputs, gys, found)]
             after = loop(order, pieces[0], constants, saved, pieces[1], after, adders, pieces[2])
         return [*found, *after, *(one and one.settle() for one in gathered)]
+
+    def _zeros(self, xp: Backend, k: int) -> Array:
+        shape, dtype = self.results[k]
+        return xp.broadcast_to(xp.zeros((), dtype), (len(self.steps), *shape))
 
     def _pull_recorded(self, g: Sequence[Any], xs: Sequence[Any], needs: Sequence[bool]) -> Any:
         """The gradients as recorded Tensors: from the lines, run again on Tensors."""

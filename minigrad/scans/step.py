@@ -39,18 +39,25 @@ class Line:
     params: dict[str, Any]
     outs: tuple[Slot, ...]
 
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The arguments that are values of the step: all but numbers."""
+        return tuple([a for a in self.args if isinstance(a, int)])
+
 
 @dataclass
 class Step:
     """What one run of a step did.
 
     The slots are numbered: inputs first, then the parts of the state, then constants and results
-    as they came. `shapes` and `active` (whether a gradient may flow there) have one entry a slot.
+    as they came. `shapes`, `dtypes` and `active` (whether a gradient may flow there) have one
+    entry a slot.
     """
 
     inputs: int
     state: int
     shapes: list[tuple[int, ...]]
+    dtypes: list[str]
     active: list[bool]
     constants: dict[Slot, Any]  # Tensors and arrays from outside
     lines: list[Line]
@@ -72,7 +79,14 @@ class Step:
             (id(line.op), repr(line.args), _frozen(line.params), line.outs) for line in self.lines
         ]
         held = tuple(self.constants)
-        parts = (self.inputs, self.state, tuple(self.shapes), tuple(self.active), held)
+        parts = (
+            self.inputs,
+            self.state,
+            tuple(self.shapes),
+            *self.dtypes,
+            tuple(self.active),
+            held,
+        )
         return (*parts, tuple(lines), self.after, self.output)
 
 
@@ -147,7 +161,7 @@ class Writer:
     """Runs a step on arrays, and writes down what it does."""
 
     def __init__(self, inputs: Sequence[Tensor], state: Sequence[Tensor]) -> None:
-        self.step = Step(len(inputs), len(state), [], [], {}, [])
+        self.step = Step(len(inputs), len(state), [], [], [], {}, [])
         self.values: list[Array] = []
         self.open = True  # until the step has run
         self._slots: dict[int, Slot] = {}
@@ -158,6 +172,7 @@ class Writer:
 
     def _new(self, data: Array, active: bool) -> Traced:
         self.step.shapes.append(data.shape)
+        self.step.dtypes.append(data.dtype.char)
         self.step.active.append(active and data.dtype.kind in "fc")
         self.values.append(data)
         return Traced(self, len(self.values) - 1)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import nn
 from minigrad.inspect import CellFlow, GradFlow, grad_flow
+from tests.nn_checks import nodes_behind
 from tests.nn_table import ROWS, VARIANTS, Row
 
 CELLS = [*ROWS, *VARIANTS]
@@ -36,13 +37,14 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         st.lists(st.booleans(), min_size=batch, max_size=batch), min_size=steps, max_size=steps
     )
     chance = st.sampled_from([0.0, 0.4])
+    num_layers = draw(st.integers(1, 2))
     return {
         "steps": steps,
         "batch": batch,
         "layer": {
-            "num_layers": draw(st.integers(1, 2)),
+            "num_layers": num_layers,
             "bidirectional": draw(st.booleans()),
-            "dropout": draw(chance),
+            "dropout": draw(chance) if num_layers > 1 else 0.0,
             "variational_dropout": draw(chance),
             "zoneout": draw(chance),
         },
@@ -172,14 +174,15 @@ def reached(row: Row, layer: nn.Recurrent, x: np.ndarray, state: tuple, t: int) 
 
 @rows
 def test_norms_are_those_of_finite_differences(row: Row) -> None:
-    """Of one part of the state alone: h, which no other part of the same step depends on."""
+    """Of one part of the state alone: the first, which no other of the same step depends on."""
     steps, lengths = 4, [4, 2, 0]
     layer = nn.Recurrent(row.cell, 3, 2).double()
     x = double(steps, 3, 3)
     _, last, trace = layer(x, lengths=lengths, trace=True)
     weigh = double(*parts_of(last)[0].shape)
     (flow,) = grad_flow((parts_of(last)[0] * weigh).sum(), trace)
-    assert flow.gradients["h"].shape == flow.jacobians["h"].shape == (steps, 3)
+    h = trace[0].cell.state_names[0]
+    assert flow.gradients[h].shape == flow.jacobians[h].shape == (steps, 3)
     host_x, host_weigh = x.cpu().numpy(), weigh.cpu().numpy()
     for b, length in enumerate(lengths):
         for t in range(length):
@@ -193,9 +196,9 @@ def test_norms_are_those_of_finite_differences(row: Row) -> None:
                 )
                 columns.append((up - down) / 2e-6)
             jacobian = np.array(columns).T
-            assert flow.jacobians["h"][t, b] == pytest.approx(np.linalg.norm(jacobian), rel=1e-6)
+            assert flow.jacobians[h][t, b] == pytest.approx(np.linalg.norm(jacobian), rel=1e-6)
             gradient = host_weigh[0, b] @ jacobian
-            assert flow.gradients["h"][t, b] == pytest.approx(np.linalg.norm(gradient), rel=1e-6)
+            assert flow.gradients[h][t, b] == pytest.approx(np.linalg.norm(gradient), rel=1e-6)
         for norms in (flow.gradients, flow.jacobians):
             assert all((part[length:, b] == 0).all() for part in norms.values())
 
@@ -332,3 +335,10 @@ def test_a_weight_that_was_written_since_is_noticed() -> None:
     layer.weight_hh_l0.copy_(mg.ones(2, 2))
     with pytest.raises(RuntimeError, match="written"):
         grad_flow(y.sum(), trace, dict(layer.named_parameters()), jacobians=False)
+
+
+def test_a_share_costs_the_same_in_a_longer_sequence() -> None:
+    """A traced step projects its own input, so a step's share passes through no other's."""
+    layer = nn.GRU(3, 2)
+    behind = [nodes_behind(layer(mg.randn(n, 2, 3), trace=True)[2][0].projected[0]) for n in (4, 9)]
+    assert behind[0] == behind[1]

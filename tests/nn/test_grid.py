@@ -174,12 +174,36 @@ def test_it_learns_parity_through_depth() -> None:
     [
         (lambda: nn.GridLSTM(3, 0), "positive"),
         (lambda: nn.GridLSTM(3, 2, dims=0), "positive"),
+        (lambda: nn.GridLSTMCell(3, 2, depth=0), "depth must be positive"),
         (lambda: nn.GridLSTM(3, 2, dims=3)(mg.zeros(5, 3)), "time1, time2, batch, input"),
         (lambda: nn.GridLSTM(3, 2)(mg.zeros(5, 2, 4)), "input = 3"),
         (lambda: nn.GridLSTM(3, 2)(mg.zeros(0, 2, 3)), "no points"),
-        (lambda: nn.GridLSTM(3, 2)(mg.zeros(5, 2, 3), (mg.zeros(1, 2, 2),)), "2 tensor"),
+        (
+            lambda: nn.GridLSTM(3, 2)(mg.zeros(5, 2, 3), (mg.zeros(1, 2, 2),)),
+            r"state \(\(a tensor, a tensor\),\)",
+        ),
     ],
 )
 def test_errors_say_what_was_expected(call: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_two_dimensions_are_a_cell_over_time(tied: bool, bias: bool) -> None:
+    grid, x, ((h, m),) = build(2, tied=tied, bias=bias)
+    layer = nn.Recurrent(nn.GridLSTMCell, 3, 2, depth=2, tied=tied, bias=bias).double()
+    held = grid.state_dict()
+    weights = {f"{name}_l0": held[name] for name in held if "_hh_" not in name}
+    for name in ("weight_hh", "bias_hh") if bias else ("weight_hh",):
+        weights[f"{name}_l0"] = mg.cat([held[f"{name}_l{k}"] for k in range(2 - tied)])
+    layer.load_state_dict(weights)
+    state = [mg.zeros(1, 2, 2, dtype=mg.float64), *(mg.cat([*s], 1).unsqueeze(0) for s in (h, m))]
+    assert layer.equations() == grid.equations()
+    y, (top, *last) = layer(x, state)
+    want, (ends,) = grid(x, ((h, m),))
+    assert mg.allclose(y, want, rtol=1e-12, atol=1e-14)
+    assert mg.allclose(top[0], want[-1], rtol=1e-12, atol=1e-14)
+    for got, end in zip(last, ends, strict=True):
+        assert mg.allclose(got[0], mg.cat([*end], 1), rtol=1e-12, atol=1e-14)

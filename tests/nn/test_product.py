@@ -25,16 +25,17 @@ def cases(draw: st.DrawFn, row: Row) -> Case:
     """One point of the product, of sizes that are small enough for finite differences."""
     steps, batch = draw(st.integers(1, 4)), draw(st.integers(1, 2))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
-    names = ("h", "c")[: row.parts]
+    names = row.cell(3, 2).state_names
+    num_layers = draw(st.integers(1, 3))
     some = st.lists(st.integers(0, steps), min_size=batch, max_size=batch)
     return {
         "sizes": (steps, batch),
         "layer": {
-            "num_layers": draw(st.integers(1, 3)),
+            "num_layers": num_layers,
             "bidirectional": draw(st.booleans()),
             "batch_first": draw(st.booleans()),
             "bias": row.needs_bias or draw(st.booleans()),
-            "dropout": draw(RATES),
+            "dropout": draw(RATES) if num_layers > 1 else 0.0,
             "variational_dropout": draw(RATES),
             "recurrent_dropout": draw(RATES),
             "weight_dropout": draw(RATES),
@@ -71,7 +72,7 @@ def check(row: Row, case: Case, order: int) -> None:
             state = state[0]
         mg.manual_seed(case["seed"])
         y, last = call_with(layer, list(rest[len(start) :]), x, state, **given)
-        named = {"y": y, **dict(zip(("h", "c"), parts(last), strict=False))}
+        named = {"y": y, **dict(zip(layer.cells[0][0].state_names, parts(last), strict=True))}
         return tuple(named.values()) if case["into_loss"] == "all" else (named[case["into_loss"]],)
 
     gradcheck(run, inputs, order=order)

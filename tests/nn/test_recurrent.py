@@ -85,8 +85,31 @@ def test_dropout_acts_between_layers_in_training_only() -> None:
     assert (h[1] == bottom[1]).all()  # the second sees nothing but zeros
     layer.eval()
     assert not (layer(x)[0] == y).all()
-    single = nn.GRU(3, 4, dropout=0.5)
-    assert (single(x)[0] == single(x)[0]).all()  # no layer above, no dropout
+    with pytest.warns(UserWarning, match="GRU: dropout=0.5 acts between layers"):
+        single = nn.GRU(3, 4, dropout=0.5)
+    assert (single(x)[0] == single(x)[0]).all()
+
+
+def test_a_state_may_be_a_list() -> None:
+    layer, x = nn.LSTM(3, 4), mg.randn(5, 2, 3)
+    h, c = mg.randn(1, 2, 4), mg.randn(1, 2, 4)
+    assert (layer(x, [h, c])[0] == layer(x, (h, c))[0]).all()
+    cell = layer.cells[0][0]
+    assert (cell(x[0], [h[0], c[0]])[1] == cell(x[0], (h[0], c[0]))[1]).all()
+
+
+def test_arguments_stand_where_pytorch_has_them_and_are_shown() -> None:
+    layer = nn.LSTM(3, 4, 2, False, True, 0.25, True, 2)
+    assert layer(mg.zeros(2, 5, 3))[0].shape == (2, 5, 4)
+    assert repr(layer) == (
+        "LSTM(3, 4, bias=False, proj_size=2, "
+        "num_layers=2, batch_first=True, dropout=0.25, bidirectional=True)"
+    )
+    assert repr(nn.RNN(3, 4, 1, "relu")) == "RNN(3, 4, nonlinearity='relu')"
+    named = nn.Recurrent(nn.GRUCell, 3, 4, 2, reset="before")
+    assert repr(named) == "Recurrent(GRUCell, 3, 4, reset='before', num_layers=2)"
+    around = nn.Recurrent(nn.Residual, 3, 4, around=nn.LSTMCell)
+    assert repr(around) == "Recurrent(Residual, 3, 4, around=LSTMCell)"
 
 
 def test_dropout_masks_come_from_the_generator() -> None:
@@ -111,11 +134,14 @@ def test_lengths_may_be_a_tensor() -> None:
         (lambda m: m(mg.zeros(5, 2, 7)), "input = 3"),
         (lambda m: m(mg.zeros(2, 5, 2, 3)), "time, batch, input"),
         (lambda m: m(mg.zeros(0, 2, 3)), "no time steps"),
-        (lambda m: m(mg.zeros(5, 2, 3), mg.zeros(1, 2, 4)), "2 tensor"),
+        (lambda m: m(mg.zeros(5, 2, 3), mg.zeros(1, 2, 4)), r"state \(a tensor, a tensor\)"),
         (
             lambda m: m(mg.zeros(5, 2, 3), (mg.zeros(1, 2, 4), mg.zeros(1, 3, 4))),
             "batch second",
         ),
+        (lambda m: m(mg.zeros(5, 2, 3), (mg.zeros(1, 2, 4), None)), "NoneType"),
+        (lambda m: m(mg.zeros(5, 2, 3), ((mg.zeros(1, 2, 4),) * 2,)), r"got \(\(a tensor, a t"),
+        (lambda _: nn.GRU(3, 4)(mg.zeros(5, 2, 3), (mg.zeros(1, 2, 4),)), r"got \(a tensor,\)"),
         (lambda m: m(mg.zeros(5, 2, 3), lengths=[1, 2, 3]), "2 integers"),
         (lambda m: m(mg.zeros(5, 2, 3), lengths=[1, 6]), "0…5"),
         (lambda m: m(mg.zeros(5, 2, 3), lengths=[1, -1]), "0…5"),

@@ -1,6 +1,7 @@
 """The cells and their layers, one family a file, each written as its equations."""
 
 from minigrad.nn.cells.grid import GridLSTM as GridLSTM
+from minigrad.nn.cells.grid import GridLSTMCell as GridLSTMCell
 from minigrad.nn.cells.gru import GRU as GRU
 from minigrad.nn.cells.gru import MGU as MGU
 from minigrad.nn.cells.gru import GRUCell as GRUCell

@@ -77,3 +77,6 @@ class GatedLayer(Recurrent):
             bias=bias,
             **options,
         )
+
+    def extra_repr(self) -> str:
+        return self._arguments()  # the layer is called as its cell is

@@ -10,9 +10,10 @@ from typing import Any
 from minigrad.creation import zeros
 from minigrad.fuse import fuse, named
 from minigrad.nn import init
+from minigrad.nn.cell import Cell
 from minigrad.nn.cells.gated import product
 from minigrad.nn.module import Module, Parameter
-from minigrad.nn.state import check_state, map_state, stacked, transposed, unstacked
+from minigrad.nn.state import Shared, checked_state, map_state, stacked, transposed, unstacked
 from minigrad.ops import cat, sigmoid, tanh
 from minigrad.tensor import Tensor
 
@@ -53,6 +54,9 @@ class GridLSTM(Module):
     state: for each dimension of the data the pair (h, m) that enters the grid there, and as a
     result the pair that leaves it, each (num_layers, extents of the other data dimensions …, B, H);
     None for zeros.
+
+    Lengths, resets, directions and dropout are a matter of one axis of time, which a grid of images
+    does not have: for dims=2, which has one, see `GridLSTMCell`.
 
     Parameters: weight_ih (2·H, I), bias_ih (2·H,), and for each layer k weight_hh_l{k}
     (4·N·H, N·H) and bias_hh_l{k}; of the 4·N·H rows, N·H are for each of i, f, g, o, H of these for
@@ -143,7 +147,7 @@ class GridLSTM(Module):
         return edges
 
     def _apart(self, *parts: Tensor) -> list[tuple[Tensor, ...]]:
-        return [(part,) if self.dims == 1 else part.chunk(self.dims) for part in parts]
+        return [_chunks(part, self.dims) for part in parts]
 
     # ---- the state at the edges of the grid ------------------------------------------------------
 
@@ -152,13 +156,14 @@ class GridLSTM(Module):
     ) -> list[list[dict[Point, Flow]]]:
         """What enters the grid, by layer and dimension of the data."""
         shapes = [(self.num_layers, *o, batch, self.hidden_size) for o in _others(extents)]
+        nothing = [zeros(s, dtype=like.dtype, device=like.device) for s in shapes]
+        initial = tuple([(part, part) for part in nothing])
         if state is None:
-            nothing = [zeros(s, dtype=like.dtype, device=like.device) for s in shapes]
-            state = tuple([(part, part) for part in nothing])
+            state = initial
         else:
             wanted = [s if batched else (*s[:-2], s[-1]) for s in shapes for _ in range(2)]
             legend = "h and m by data dimension: (num_layers, other data dimensions, batch, hidden)"
-            check_state("GridLSTM", state, wanted, legend)
+            state = checked_state("GridLSTM", state, initial, wanted, legend)
             if not batched:
                 state = map_state(lambda part: part.unsqueeze(-2), state)
         pairs = [unstacked(map_state(transposed, pair)) for pair in state]
@@ -198,23 +203,117 @@ class GridLSTM(Module):
 
         See `Cell.equations`.
         """
-        from minigrad.nn.equations import equations, symbol  # needed by those who print
-
-        weight, bias = self._weights(0)
-        W: Any = symbol("W_hh", weight.detach(), parameter=True)
-        b: Any = None if bias is None else symbol("b_hh", bias.detach(), parameter=True)
-        like = weight.detach()[: weight.shape[1], :1]
-
-        def block(_twin: Any) -> Sequence[tuple[str, Any]]:
-            h: Any = symbol("h", like)
-            m: Any = symbol("m", like)
-            return list(zip(("h'", "m'"), _block(W, b, h, m), strict=True))
-
-        return equations(self, block)
+        return _block_equations(self, *self._weights(0))
 
     def extra_repr(self) -> str:
         shown = f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
         return f"{shown}, dims={self.dims}" + (", tied=True" if self.tied else "")
+
+
+class GridLSTMCell(Cell):
+    """The column of a 2-dimensional Grid LSTM above one step in time, for `Recurrent`.
+
+        h_0, m_0 = the blocks of W_ih x + b_ih
+        h_t,k', h_k; m_t,k', m_k = block k of h_t,k, h_k-1; m_t,k, m_k-1     for k = 1 … depth
+        top' = h_depth
+
+    with GridLSTM's block. `Recurrent(GridLSTMCell, I, H, depth=L)` computes what
+    `GridLSTM(I, H, L, dims=2)` does, and can all that a layer can: lengths, resets, both
+    directions, every dropout. (More layers of it are grids whose memories in depth begin anew.)
+
+    The state has what goes to the next step from all blocks, h and m (depth · H, B), and what came
+    out at the top (H, B), which the step does not read. weight_ih (2·H, I) and bias_ih are
+    GridLSTM's; weight_hh (depth · 8·H, 2·H) and bias_hh are those of its layers, one below the
+    other, or of one if they are tied. Raises ValueError unless depth is positive.
+
+    >>> import minigrad as mg
+    >>> layer = mg.nn.Recurrent(mg.nn.GridLSTMCell, 4, 3, depth=2, bidirectional=True)
+    >>> y, (top, h, m) = layer(mg.zeros(5, 6, 4), lengths=[5, 2, 0, 1, 3, 4])
+    >>> y.shape, h.shape
+    ((5, 6, 6), (2, 6, 6))
+    """
+
+    state_names = ("top", "h", "m")
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = None,
+        *,
+        depth: int = 1,
+        tied: bool = False,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        if depth < 1:
+            raise ValueError(f"GridLSTMCell: depth must be positive, got {depth}")
+        self.depth = depth
+        self.blocks = 1 if tied else depth  # whose weights differ
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        enters, rows = 2 * hidden_size, 8 * hidden_size * self.blocks
+        self.weight_ih = self.parameter(enters, input_size, **place)
+        self.weight_hh = self.parameter(rows, enters, **place)
+        self.bias_ih = self.parameter(enters, **place) if bias else None
+        self.bias_hh = self.parameter(rows, **place) if bias else None
+
+    def initial_state(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Zeros: top (hidden_size, B), h and m (depth · hidden_size, B)."""
+        sizes = (self.hidden_size, *(self.depth * self.hidden_size,) * 2)
+        top, h, m = (zeros(n, batch, dtype=like.dtype, device=like.device) for n in sizes)
+        return top, h, m
+
+    def project(self, x: Tensor) -> Any:
+        weights = _chunks(self.weight_hh, self.blocks)
+        none = (None,) * self.blocks
+        biases = none if self.bias_hh is None else _chunks(self.bias_hh, self.blocks)
+        h, m = product(self.weight_ih, x, self.bias_ih).chunk(2, -2)
+        return h, m, Shared(tuple(zip(weights, biases, strict=True)))
+
+    def step(self, p: Any, state: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        (h, m, weights), (_, *in_time) = p, state
+        passed: list[Flow] = []
+        flows = zip(*(_chunks(part, self.depth) for part in in_time), strict=True)
+        repeated = weights * (self.depth // self.blocks)
+        for (weight, bias), (h_t, m_t) in zip(repeated, flows, strict=True):
+            h, m = _block(weight, bias, cat([h_t, h]), cat([m_t, m]))
+            (h_t, h), (m_t, m) = h.chunk(2), m.chunk(2)
+            passed.append((h_t, m_t))
+        after_h, after_m = map(_joined, zip(*passed, strict=True))
+        return h, after_h, after_m
+
+    def equations(self) -> str:
+        """The equations of a block, as text; h and m are those of time and of depth, joined.
+
+        See `Cell.equations`.
+        """
+        rows = 8 * self.hidden_size
+        bias = None if self.bias_hh is None else self.bias_hh[:rows]
+        return _block_equations(self, self.weight_hh[:rows], bias)
+
+    def extra_repr(self) -> str:
+        tied = ", tied=True" if self.blocks < self.depth else ""
+        return f"{super().extra_repr()}, depth={self.depth}{tied}"
+
+
+def _chunks(x: Tensor, n: int) -> tuple[Tensor, ...]:
+    return (x,) if n == 1 else x.chunk(n)
+
+
+def _block_equations(layer: Module, weight: Tensor, bias: Tensor | None) -> str:
+    from minigrad.nn.equations import equations, symbol  # needed by those who print
+
+    W: Any = symbol("W_hh", weight.detach(), parameter=True)
+    b: Any = None if bias is None else symbol("b_hh", bias.detach(), parameter=True)
+    like = weight.detach()[: weight.shape[1], :1]
+
+    def block(_twin: Any) -> Sequence[tuple[str, Any]]:
+        h: Any = symbol("h", like)
+        m: Any = symbol("m", like)
+        return list(zip(("h'", "m'"), _block(W, b, h, m), strict=True))
+
+    return equations(layer, block)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -167,6 +167,22 @@ class LSTM(GatedLayer):
 
     cell = LSTMCell
 
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        **options: Any,
+    ) -> None:
+        shape = (bias, batch_first, dropout, bidirectional)
+        options["proj_size"] = proj_size
+        super().__init__(input_size, hidden_size, num_layers, *shape, **options)
+
 
 class PeepholeLSTM(GatedLayer):
     """A layer of `PeepholeLSTMCell`s, with the arguments and results of nn.LSTM."""

@@ -1,0 +1,97 @@
+"""The C text of a loop over time: kernels, arrays by name, and the statements of a step."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable, Sequence
+
+from minigrad.backend import Kernel
+from minigrad.backend.native import HEAD, built, dense_run
+
+_TEXT = """{head}
+#define T {number}
+typedef void (*gemm_t)(int, int, int, int64_t, int64_t, int64_t, T, const T *, int64_t, const T *,
+    int64_t, T, T *, int64_t);
+typedef void (*gemv_t)(int, int, int64_t, int64_t, T, const T *, int64_t, const T *, int64_t, T,
+    T *, int64_t);
+static inline void copy(intptr_t n, const T *x, T *y) {{
+    for (intptr_t i = 0; i < n; i++) y[i] = x[i];
+}}
+static inline void add(intptr_t n, const T *x, T *y) {{
+    for (intptr_t i = 0; i < n; i++) y[i] += x[i];
+}}
+{kernels}
+void run(intptr_t first, intptr_t count, intptr_t step, T **at, gemm_t gemm, gemv_t gemv) {{
+{names}
+{before}
+    for (intptr_t k = 0; k < count; k++) {{
+        const intptr_t t = first + k * step;
+{body}
+    }}
+}}
+"""
+
+
+class Unfit(Exception):
+    """The step does something that only the loop in Python can do."""
+
+
+class Code:
+    """One C function: its kernels, its arrays by name, and the statements of a step."""
+
+    def __init__(self, number: str) -> None:
+        self.number = number
+        self.kernels: list[str] = []
+        self.arrays: list[str] = []
+        self.before: list[str] = []
+        self.body: list[str] = []
+
+    def array(self, name: str) -> str:
+        """Declare an array; gives its name."""
+        if name not in self.arrays:
+            self.arrays.append(name)
+        return name
+
+    def kernel(self, kernel: Kernel, size: int, pointers: Sequence[str]) -> str:
+        """The statement that runs a kernel on dense arrays."""
+        name = f"k{len(self.kernels)}"
+        self.kernels.append(dense_run(kernel, name))
+        given = ", ".join(f"(T *)({p})" for p in pointers)
+        return f"run_{name}({size}, (T *[]){{{given}}});"
+
+    def compiled(self) -> Callable[..., None]:
+        names = [f"    T *const {name} = at[{k}];" for k, name in enumerate(self.arrays)]
+        text = _TEXT.format(
+            head=HEAD,
+            number=self.number,
+            kernels="".join(self.kernels),
+            names="\n".join(names),
+            before="\n".join(f"    {line}" for line in self.before),
+            body="\n".join(f"        {line}" for line in self.body),
+        )
+        self.source = text
+        run = ctypes.CDLL(str(built(text))).run
+        run.argtypes = [ctypes.c_ssize_t] * 3 + [ctypes.c_void_p] * 3
+        run.restype = None
+        return run
+
+
+def size_of(shape: tuple[int, ...]) -> int:
+    return math.prod(shape)
+
+
+def product(
+    rows: int, inner: int, columns: int, w: str, x: str, y: str, *, transposed: bool, add: bool
+) -> str:
+    """y = W x or Wᵀ x, or that added to y; W is (rows, inner), or transposed (inner, rows)."""
+    how, beta = (112 if transposed else 111), int(add)
+    if columns == 1:
+        shape = f"{inner}, {rows}" if transposed else f"{rows}, {inner}"
+        width = rows if transposed else inner
+        return f"gemv(101, {how}, {shape}, 1, {w}, {width}, {x}, 1, {beta}, {y}, 1);"
+    width = rows if transposed else inner
+    sizes = f"{rows}, {columns}, {inner}"
+    return (
+        f"gemm(101, {how}, 111, {sizes}, 1, {w}, {width}, {x}, {columns}, {beta}, {y}, {columns});"
+    )
