@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmarks.startup import Started
 
 OURS = "minigrad"
-YARDSTICKS = ("hand", "blas")
+YARDSTICKS = ("native", "hand", "blas")
 
 
 def about(

@@ -18,7 +18,7 @@ from benchmarks.process import PeerError, Process
 from benchmarks.rows import TITLES, Row, rows
 from benchmarks.turns import Asked, Measured, Plan, measure
 
-ALWAYS = ["minigrad", "minigrad:loop", "minigrad:fuse", "hand", "blas"]
+ALWAYS = ["minigrad", "native", "minigrad:loop", "minigrad:fuse", "hand", "blas"]
 OTHERS = ["torch", "torch:index", "jax", "autograd", "mygrad", "tinygrad"]
 # Another way to write a task, named after a colon, is there for these tasks only.
 VARIANTS = {"loop": "user_cell", "fuse": "operation", "index": "user_cell", "compile": "user_cell"}

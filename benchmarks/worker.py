@@ -25,6 +25,7 @@ from benchmarks.inputs import arrays_of
 
 MODULES = {
     "minigrad": "minigrad_",
+    "native": "native_",
     "torch": "torch_",
     "jax": "jax_",
     "autograd": "autograd_",
