@@ -154,6 +154,7 @@ def grad_flow(
     True
     """
     expect("grad_flow", trace, Sequence, "the whole trace of a layer, not trace[k]")
+    expect("grad_flow", params or {}, Mapping, "params by name, dict(layer.named_parameters())")
     after = [[named_leaves(run.cell.state_names, state) for state in run.after] for run in trace]
     before = [[_edges(leaves(state)) for state in run.before] for run in trace]
     states = _edges(x for steps in after for step in steps for x in step.values())

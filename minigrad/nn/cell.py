@@ -8,7 +8,15 @@ from typing import Any, ClassVar, cast
 from minigrad.creation import zeros
 from minigrad.nn import init
 from minigrad.nn.module import Module, Parameter
-from minigrad.nn.state import State, checked_state, leaves, map_state, transposed, unshared
+from minigrad.nn.state import (
+    State,
+    checked_state,
+    checked_step,
+    leaves,
+    map_state,
+    transposed,
+    unshared,
+)
 from minigrad.tensor import Tensor
 
 
@@ -94,7 +102,7 @@ class Cell(Module):
             name, legend = type(self).__name__, "(batch, features)" if batched else "(features,)"
             state = checked_state(name, state, before, wanted, legend)
             before = map_state(transposed if batched else _widened, state)
-        after = self.step(unshared(self.project(columns)), before)
+        after = checked_step(self.step(unshared(self.project(columns)), before), before)
         return map_state(transposed if batched else _narrowed, after)
 
     def equations(self) -> str:
@@ -130,3 +138,15 @@ def _widened(part: Tensor) -> Tensor:
 def _narrowed(part: Tensor) -> Tensor:
     """Without the axis of the batch."""
     return part.squeeze(-1)
+
+
+def make_cell(make: Any, input_size: int, hidden_size: int, options: dict[str, Any]) -> Cell:
+    """A cell of a class or function, for a layer; raises TypeError for what makes none."""
+    made = make if isinstance(make, Module) else make(input_size, hidden_size, **options)
+    if made is make or not isinstance(made, Cell):
+        got = f"{'one that is made, ' if made is make else ''}{type(made).__name__}"
+        raise TypeError(
+            "Recurrent: expected what makes an nn.Cell, called with input_size and hidden_size, as "
+            f"the class nn.LSTMCell does; got {got}"
+        )
+    return made

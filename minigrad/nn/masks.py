@@ -38,7 +38,11 @@ def masks_of(
     Raises ValueError, for the layer `name`, where they do not fit.
     """
     steps, batch = (*lead, 1) if len(lead) == 1 else lead[::-1] if batch_first else lead
-    valid = None if lengths is None else valid_steps(name, on_host(lengths), steps, batch)
+    one = (1,) if len(lead) == 1 else ()  # a sequence without a batch may have a number
+    rows = None if lengths is None else on_host(lengths)
+    valid = (
+        None if rows is None else valid_steps(name, rows.reshape(rows.shape or one), steps, batch)
+    )
     if reset is None:
         return Masks(valid, None)
     host = on_host(reset)

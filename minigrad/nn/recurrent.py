@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from minigrad import ops
-from minigrad.nn.cell import Cell
+from minigrad.nn.cell import Cell, make_cell
 from minigrad.nn.masks import Masks, masks_of, on_device, unless_idle
 from minigrad.nn.module import Module
 from minigrad.nn.regularise import (
@@ -26,6 +26,7 @@ from minigrad.nn.scan import Advance, Conditions, scan
 from minigrad.nn.state import (
     State,
     checked_state,
+    is_value,
     leaves,
     map_state,
     stacked,
@@ -140,7 +141,10 @@ class Recurrent(Module):
         self._cells: list[list[Cell]] = []
         for _ in range(num_layers):
             self._cells.append(
-                [cell(input_size, hidden_size, **options) for _ in range(1 + bidirectional)]
+                [
+                    make_cell(cell, input_size, hidden_size, options)
+                    for _ in range(1 + bidirectional)
+                ]
             )
             input_size = sum(c.output_size for c in self._cells[-1])
         if dropout and num_layers == 1:
@@ -297,7 +301,9 @@ class Recurrent(Module):
             return math.isqrt(steps - 1) + 1
         return min(int(self.checkpoint), steps) or 1
 
-    def _check_input(self, x: Tensor, batch_first: bool) -> None:
+    def _check_input(self, x: Any, batch_first: bool) -> None:
+        if not is_value(x):
+            raise TypeError(f"{type(self).__name__}: x is a {type(x).__name__}; write mg.tensor(x)")
         legend = "(batch, time, input)" if batch_first else "(time, batch, input)"
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 from minigrad import ops
 from minigrad.autograd import checkpoint
 from minigrad.fuse import fuse
-from minigrad.nn.state import Shared, State, map_state, unshared
+from minigrad.nn.state import Shared, State, checked_step, map_state, unshared
 from minigrad.scans import by_steps
 from minigrad.scans import scan as scan_steps
 from minigrad.tensor import Tensor
@@ -35,7 +35,7 @@ class Advance(NamedTuple):
         p, (restart, kept, valid) = inputs
         if restart is not None:
             state = map_state(partial(ops.where, restart), self.initial, state)
-        after = self.step(p, state)
+        after = checked_step(self.step(p, state), self.initial)
         if kept is not None:
             after = _where_any(ops.where, kept, state, after)
         if self.shares is not None:

@@ -93,14 +93,33 @@ def checked_state(
     Raises ValueError unless it is put together as `like` is, of tensors of the wanted shapes.
     """
     state = _of_tuples(state)
-    given: list[Any] = list(leaves(state))
-    got = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in given]
+    got = _shapes(state)
     if got != wanted or _form(state) != _form(like):
         raise ValueError(
             f"{name}: expected as state {_form(like)}, of shapes {wanted}, {legend}; "
             f"got {_form(state)}, of shapes {got}"
         )
     return state
+
+
+def checked_step(state: Any, initial: State) -> State:
+    """The state that a cell's step gave, its lists made tuples.
+
+    Raises ValueError unless it is put together as the initial one is, of the same shapes.
+    """
+    wanted: Any = [tuple(x.shape) for x in leaves(initial)]
+    return checked_state("a cell's step", state, initial, wanted, "as from its initial_state")
+
+
+def _shapes(state: State) -> list[Any]:
+    """The shapes of a state's tensors; of what is none, its type."""
+    given: list[Any] = list(leaves(state))
+    return [tuple(x.shape) if is_value(x) else type(x).__name__ for x in given]
+
+
+def is_value(x: Any) -> bool:
+    """Whether ops run on it: a Tensor, or within a scan a value that notes what is done."""
+    return isinstance(x, ops.Methods)
 
 
 def _of_tuples(state: Any) -> State:

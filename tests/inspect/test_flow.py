@@ -342,3 +342,10 @@ def test_a_share_costs_the_same_in_a_longer_sequence() -> None:
     layer = nn.GRU(3, 2)
     behind = [nodes_behind(layer(mg.randn(n, 2, 3), trace=True)[2][0].projected[0]) for n in (4, 9)]
     assert behind[0] == behind[1]
+
+
+def test_weights_come_with_their_names() -> None:
+    layer = nn.GRU(3, 2)
+    y, _, trace = layer(mg.randn(4, 2, 3), trace=True)
+    with pytest.raises(TypeError, match="named_parameters"):
+        grad_flow(y.sum(), trace, list(layer.parameters()))

@@ -6,6 +6,7 @@ import copy
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 
@@ -193,3 +194,51 @@ def test_layers_can_be_pickled() -> None:
     x = mg.randn(4, 1, 3)
     for layer in (nn.RNN(3, 2, nonlinearity="relu"), nn.LSTM(3, 2), nn.GRU(3, 2)):
         assert (pickle.loads(pickle.dumps(layer))(x)[0] == layer(x)[0]).all()
+
+
+class Careless(nn.Cell):
+    """Its steps give what they are told to."""
+
+    state_names = ("h", "c")
+    gives: Any = staticmethod(lambda h, c: (h, c))
+
+    def project(self, x: mg.Tensor) -> mg.Tensor:
+        return x
+
+    def step(self, p: mg.Tensor, state: Any) -> Any:
+        h, c = state
+        return self.gives(mg.tanh(p + h), c)
+
+
+@pytest.mark.parametrize("steps", [1, 5])  # one that is not written down, and several that are
+def test_a_step_gives_a_state_like_the_first(steps: int, monkeypatch: Any) -> None:
+    layer, x = nn.Recurrent(Careless, 3, 3), mg.randn(steps, 2, 3)
+    y, _ = layer(x)
+    monkeypatch.setattr(Careless, "gives", lambda _, h, c: [h, c])
+    assert (layer(x)[0] == y).all()
+    for gives in (lambda _, *state: state[0], lambda _, h, c: (mg.cat([h, c]), c)):
+        monkeypatch.setattr(Careless, "gives", gives)
+        for call in (lambda: layer(x), lambda: layer.cells[0][0](x[0])):
+            with pytest.raises(ValueError, match=r"a cell's step: expected as state \(a tensor, a"):
+                call()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: nn.Recurrent(nn.LSTMCell(3, 4), 3, 4), "one that is made, LSTMCell"),
+        (lambda: nn.Recurrent(nn.Linear, 3, 4), "got Linear"),
+        (lambda: nn.LSTM(3, 4)(np.zeros((5, 2, 3))), r"write mg.tensor\(x\)"),
+        (lambda: nn.LSTM(3, 4)([[1.0, 2.0, 3.0]]), "x is a list"),
+    ],
+)
+def test_other_kinds_of_things_are_named(call: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+def test_a_sequence_without_a_batch_may_have_a_number_as_length() -> None:
+    layer, x = nn.LSTM(3, 4), mg.randn(5, 3)
+    assert (layer(x, lengths=3)[0] == layer(x, lengths=[3])[0]).all()
+    with pytest.raises(ValueError, match="2 integers"):
+        layer(mg.randn(5, 2, 3), lengths=3)

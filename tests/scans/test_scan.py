@@ -67,6 +67,13 @@ def summed(w, u, s, x):
     return s, mg.where(s > 0, s, w[:, :B])
 
 
+def pieces(w, u, s, x):
+    """Ops of several outputs that give one."""
+    (s,) = mg.tanh(x + w @ s + u[:, :1]).split(H)
+    (y,) = s.unsqueeze(0).unbind(0)
+    return s, y
+
+
 @mg.fuse
 def part_constant(a, b, c):
     return a * mg.floor(b) + c, mg.floor(c)
@@ -87,6 +94,7 @@ STEPS = {
     "peephole": (peephole, [(H, B), (H, B)]),
     "branches": (branches, [(H, B), (H, B)]),
     "summed": (summed, [(H, B)]),
+    "pieces": (pieces, [(H, B)]),
     "constant": (constant, [(H, B)]),
 }
 
@@ -270,3 +278,35 @@ def test_memory_is_given_back_on_the_way(written):
     assert op.saved_steps
     y.sum().backward()
     assert not op.saved_steps
+
+
+@pytest.mark.parametrize("make", [mg.nn.LSTMCell, mg.nn.GRUCell])
+def test_a_cell_called_in_a_step_is_written_down(make):
+    cell, calls = make(3, 4).double(), []
+
+    def step(state, x):
+        calls.append(x)
+        state = cell(x, state)
+        return state, state[0] if isinstance(state, tuple) else state
+
+    zero = mg.zeros(B, 4, dtype=mg.float64)
+    x = mg.randn(T, B, 3, dtype=mg.float64)
+    _, y = scan(step, (zero, zero) if make is mg.nn.LSTMCell else zero, x)
+    assert len(calls) == 2
+    layer = mg.nn.Recurrent(make, 3, 4).double()
+    layer.load_state_dict({f"{name}_l0": p for name, p in cell.state_dict().items()})
+    assert mg.allclose(y, layer(x)[0], rtol=1e-12, atol=1e-14)
+
+
+def test_a_layer_called_in_a_step_is_written_down():
+    layer, calls = mg.nn.GRU(3, 4, 2).double(), []
+
+    def step(state, x):
+        calls.append(x)
+        y, state = layer(x.unsqueeze(0), state)
+        return state, y[0]
+
+    x = mg.randn(T, B, 3, dtype=mg.float64)
+    _, y = scan(step, mg.zeros(2, B, 4, dtype=mg.float64), x)
+    assert len(calls) == 2
+    assert mg.allclose(y, layer(x)[0], rtol=1e-12, atol=1e-14)
