@@ -74,7 +74,7 @@ def use_native(on: bool = True) -> None:
     MINIGRAD_NATIVE=1 switches it on from the start.
     """
     if on:
-        from minigrad.backend.native import compiler  # brings modules that few need
+        from minigrad.backend.library import compiler  # brings modules that few need
 
         compiler()
     _numpy.native = on

@@ -37,9 +37,9 @@ class Kernel:
     c: str
 
 
-def is_boolean(kernel: Kernel, lanes: Lanes) -> bool:
-    """Whether an output of a kernel is a comparison's, which is boolean, as on NumPy."""
-    source = re.search(rf"^{lanes.names[0]} = (\w+);$", kernel.c, re.MULTILINE)
+def gives_booleans(kernel: Kernel, output: Lanes) -> bool:
+    """Whether an output is that of a comparison, whose results are booleans."""
+    source = re.search(rf"^{output.names[0]} = (\w+);$", kernel.c, re.MULTILINE)
     return bool(source and re.search(rf"^bool {source[1]} = ", kernel.c, re.MULTILINE))
 
 

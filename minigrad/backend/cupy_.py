@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.backend.base import Array, Backend, Kernel, Lanes, is_boolean
+from minigrad.backend.base import Array, Backend, Kernel, Lanes, gives_booleans
 
 # what a fused kernel computes in: half precision is for storage only
 C_TYPES = {"float16": "float", "float32": "float", "float64": "double"}
@@ -43,7 +43,7 @@ def elementwise_text(kernel: Kernel, dtypes: Sequence[np.dtype[Any]]) -> Element
     """
     common = np.result_type(*dtypes)
     results = tuple(
-        np.dtype(bool) if is_boolean(kernel, lanes) else common for lanes in kernel.outputs
+        np.dtype(bool) if gives_booleans(kernel, lanes) else common for lanes in kernel.outputs
     )
     reads, parameters = [f"typedef {C_TYPES[common.name]} T;"], list[str]()
     for lanes, dtype in zip(kernel.inputs, dtypes, strict=True):

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
-import os
 import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend.base import Array, Backend, Kernel, Lanes, is_boolean
+from minigrad.backend.base import Array, Backend, Kernel, Lanes, gives_booleans
+from minigrad.backend.library import built
 
 Run = Callable[..., tuple[Array, ...]]
 
+WIDE = 256  # numbers in a row, from which arrays that broadcast are faster so than by NumPy's calls
 MOST_LANES = 32  # that a ufunc takes, in every version of NumPy
-FLAGS = (
-    "-O3",
-    "-march=native",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-shared",
-    "-fPIC",
-    "-w",
-)
 _TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's character and number
 
-# Every element goes through the same vector loop (of which the compiler may not make two), the last
-# few in a buffer: what an element becomes must not depend on its place. glibc has the vector forms
-# of these functions in libmvec.
+# Every element goes through the vector loop, the last few in a buffer: what an element becomes
+# must not depend on its place. So does a number that is the same along a row, written out once.
+# glibc has the vector forms of these functions in libmvec.
 HEAD = """
 #include <fenv.h>
 #include <stdint.h>
@@ -69,15 +56,14 @@ VECTOR(tan) VECTOR(atan) VECTOR(sinh) VECTOR(cosh) VECTOR(erf)
 #define fmax(x, y) OF2(fmax, x, y)
 #define fmin(x, y) OF2(fmin, x, y)
 #define fmod(x, y) OF2(fmod, x, y)
-#define LANES 16
+#define LANES__ 16
+#define REPORTED (FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
 """
 
-_BLOCKS = """
-static __attribute__((noinline, noipa)) void blocks_{name}(intptr_t n, {parameters}) {{
-    for (intptr_t k = 0; k < n; k += LANES)
-    #pragma GCC ivdep
-    #pragma GCC unroll 1
-    for (int i = 0; i < LANES; i++) {{
+_BLOCK = """
+static inline __attribute__((always_inline)) void block_{name}({parameters}) {{
+    #pragma GCC unroll 1 /* or it is taken apart before it could be made vectors */
+    for (int i__ = 0; i__ < LANES__; i__++) {{
 {loads}{results}
 {statements}
 {stores}    }}
@@ -86,68 +72,76 @@ static __attribute__((noinline, noipa)) void blocks_{name}(intptr_t n, {paramete
 
 _LOOP = """
 #define T {number}
-{blocks}
-void loop_{number}(char **at, const intptr_t *n, const intptr_t *step, void *data) {{
-    bool dense = true;
-    for (int k = 0; k < {count}; k++) dense &= step[k] == sizeof(T);
-    intptr_t i = dense ? *n / LANES * LANES : 0;
-    if (i) blocks_{number}(i, {dense});
-    T few[{count}][LANES];
-    for (; i < *n; i += LANES) {{
-        intptr_t m = *n - i < LANES ? *n - i : LANES;
-        for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES; j++)
-            few[k][j] = *(T *)(at[k] + (i + (j < m ? j : m - 1)) * step[k]);
-        blocks_{number}(LANES, {few});
-        for (int k = {read}; k < {count}; k++) for (int j = 0; j < m; j++)
-            *(T *)(at[k] + (i + j) * step[k]) = few[k][j];
+{block}
+void loop_{number}(char **at__, const intptr_t *n__, const intptr_t *step__, void *data__) {{
+    if (*n__ < 1) return;
+    T few__[{count}][LANES__], *from__[{count}];
+    intptr_t by__[{count}], i__ = 0;
+    bool dense__ = true;
+    for (int k = 0; k < {count}; k++) {{
+        by__[k] = step__[k] != 0;
+        from__[k] = step__[k] ? (T *)at__[k] : few__[k];
+        if (!step__[k]) for (int j = 0; j < LANES__; j++) few__[k][j] = *(T *)at__[k];
+        dense__ &= step__[k] == sizeof(T) || (!step__[k] && k < {read});
     }}
-    feclearexcept(FE_ALL_EXCEPT);
+    if (dense__) for (; i__ + LANES__ <= *n__; i__ += LANES__) block_{number}({dense});
+    for (; i__ < *n__; i__ += LANES__) {{
+        intptr_t m = *n__ - i__ < LANES__ ? *n__ - i__ : LANES__;
+        for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES__; j++)
+            few__[k][j] = *(T *)(at__[k] + (i__ + (j < m ? j : m - 1)) * step__[k]);
+        block_{number}({few});
+        for (int k = {read}; k < {count}; k++) for (int j = 0; j < m; j++)
+            *(T *)(at__[k] + (i__ + j) * step__[k]) = few__[k][j];
+    }}
+    if (fetestexcept(REPORTED)) feclearexcept(REPORTED); /* to ask is quick, to clear is not */
 }}
 #undef T
 """
 
 _RUN = """
-{blocks}
-static void run_{name}(intptr_t n, T *const *at) {{
-    intptr_t i = n / LANES * LANES;
-    if (i) blocks_{name}(i, {dense});
-    if (i == n) return;
-    T few[{count}][LANES];
-    for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES; j++)
-        few[k][j] = at[k][i + j < n ? i + j : n - 1];
-    blocks_{name}(LANES, {few});
-    for (int k = {read}; k < {count}; k++) for (int j = 0; i + j < n; j++) at[k][i + j] = few[k][j];
+{block}
+static void run_{name}(intptr_t n__, T *const *at__) {{
+    intptr_t i__ = 0;
+    for (; i__ + LANES__ <= n__; i__ += LANES__) block_{name}({dense});
+    if (i__ == n__) return;
+    T few__[{count}][LANES__];
+    for (int k = 0; k < {read}; k++) for (int j = 0; j < LANES__; j++)
+        few__[k][j] = at__[k][i__ + j < n__ ? i__ + j : n__ - 1];
+    block_{name}({few});
+    for (int k = {read}; k < {count}; k++) for (int j = 0; i__ + j < n__; j++)
+        at__[k][i__ + j] = few__[k][j];
 }}
 """
 
 
-def compiler() -> str:
-    """The C compiler: `cc`, or what the variable CC names; raises RuntimeError without one."""
-    wanted = os.environ.get("CC") or "cc"
-    found = shutil.which(wanted)
-    if found is None:
-        raise RuntimeError(
-            f"native kernels need a C compiler, and there is no `{wanted}`: install one (gcc or "
-            "clang), name it in the variable CC, or go on without native kernels"
-        )
-    return found
-
-
 def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
-    """A function like `plain` that runs compiled code where all arrays are alike, else `plain`.
+    """A function like `plain` that runs compiled code where all arrays have one such dtype.
 
-    Booleans, as results or bit by bit, are left to `plain`: the compiled code knows numbers.
+    Booleans, as results or bit by bit, are left to `plain`: a loop has one number type.
     """
     read, written = len(_names(kernel.inputs)), len(_names(kernel.outputs))
-    booleans = re.search(" [&|^] ", kernel.c) or any(
-        is_boolean(kernel, of) for of in kernel.outputs
-    )
-    if booleans or read + written > MOST_LANES:
+    booleans = any(gives_booleans(kernel, lanes) for lanes in kernel.outputs)
+    if booleans or re.search(" [&|^] ", kernel.c) or read + written > MOST_LANES:
         return plain
-    scope: dict[str, Any] = {"xp": xp, "plain": plain, "loop": _ufunc(kernel, read, written)}
-    text = _caller(_numbered("x", kernel.inputs), _numbered("r", kernel.outputs))
+    loop = _ufunc(kernel, read, written)
+    scope: dict[str, Any] = {"xp": xp, "plain": plain, "loop": loop, "spread": _unbuffered(loop)}
+    inputs, outputs = _numbered("x", kernel.inputs), _numbered("r", kernel.outputs)
+    text = _caller(replace(kernel, inputs=inputs, outputs=outputs), _names(inputs))
     exec(compile(text, f"<native {kernel.name}>", "exec"), scope)
     return scope["run"]
+
+
+def _unbuffered(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """The ufunc for arrays that broadcast: NumPy would copy their rows into its buffer first."""
+
+    def spread(*xs: Array, **out: Any) -> Any:
+        size = np.setbufsize(16)
+        try:
+            return loop(*xs, **out)
+        finally:
+            np.setbufsize(size)
+
+    return spread
 
 
 def _names(groups: tuple[Lanes, ...]) -> list[str]:
@@ -162,39 +156,51 @@ def _numbered(prefix: str, groups: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
 
 def _whole(lanes: Lanes, k: int) -> str:
     """What the caller's text names an array by: its lane's name, or another if it has chunks."""
-    return lanes.names[0] if lanes.dim is None else f"whole{k}"
+    return lanes.names[0] if lanes.dim is None else f"whole{k}__"
 
 
-def _caller(inputs: tuple[Lanes, ...], outputs: tuple[Lanes, ...]) -> str:
+def _caller(kernel: Kernel, read: list[str]) -> str:
     """The text of a function of the arrays that calls the ufunc on their lanes."""
-    arrays = [_whole(lanes, k) for k, lanes in enumerate(inputs)]
-    read = _names(inputs)
+    arrays = [_whole(lanes, k) for k, lanes in enumerate(kernel.inputs)]
     first, *others = read
-    alike = [f"{x}.shape == shape and {x}.dtype is dtype" for x in others]
     given = ", ".join(arrays)
-    fits = " and ".join(["shape", "dtype.char in 'fd'", *alike])
+    fits = " and ".join(["dtype__.char in 'fd'", *(f"{x}.dtype is dtype__" for x in others)])
+    alike = " and ".join(f"{x}.shape == shape__" for x in others) or "True"
+    pieces = [lanes.names[0] for lanes in kernel.inputs if lanes.dim is not None]
+    whole = " and ".join(["shape__", *(f"{x}.shape == shape__" for x in pieces)])
+    wide = " or ".join(f"{x}.shape[-1:] >= ({WIDE},)" for x in read)
     lines = [
-        *_taken_apart(inputs, arrays),
-        f"shape, dtype = {first}.shape, {first}.dtype",
-        f"if not ({fits}):",
+        *_taken_apart(kernel.inputs, arrays),
+        f"shape__, dtype__, call = {first}.shape, {first}.dtype, loop",
+        f"if not ({alike}):",
+        f"    if not ({wide}): return plain({given})",
+        f"    shape__, call = xp.common_shape({', '.join(read)}), spread",
+        f"if not ({fits} and {whole}):",
         f"    return plain({given})",
     ]
-    results = [_whole(lanes, 100 + k) for k, lanes in enumerate(outputs)]
+    results = [_whole(lanes, 100 + k) for k, lanes in enumerate(kernel.outputs)]
     chunked = [
-        (r, lanes) for r, lanes in zip(results, outputs, strict=True) if lanes.dim is not None
+        (r, lanes)
+        for r, lanes in zip(results, kernel.outputs, strict=True)
+        if lanes.dim is not None
     ]
     lines += [
-        f"{r} = xp.empty_chunks({len(lanes.names)}, {lanes.dim}, shape, dtype)"
+        f"{r} = xp.empty_chunks({len(lanes.names)}, {lanes.dim}, shape__, dtype__)"
         for r, lanes in chunked
     ]
-    lines += _taken_apart(outputs, results)
-    outs = [f"y{k}" for k in range(len(_names(outputs)))]
-    into = [name if lanes.dim is not None else "None" for lanes in outputs for name in lanes.names]
+    lines += _taken_apart(kernel.outputs, results)
+    outs = [f"y{k}__" for k in range(len(_names(kernel.outputs)))]
+    into = [
+        name if lanes.dim is not None else "None"
+        for lanes in kernel.outputs
+        for name in lanes.names
+    ]
     out = f", out=({', '.join(into)},)" if chunked else ""
-    lines.append(f"{', '.join(outs)} = loop({', '.join(read)}{out})")
-    made = dict(zip(_names(outputs), outs, strict=True))
+    lines.append(f"{', '.join(outs)} = call({', '.join(read)}{out})")
+    made = dict(zip(_names(kernel.outputs), outs, strict=True))
     gives = [
-        r if lanes.dim is not None else made[r] for r, lanes in zip(results, outputs, strict=True)
+        r if lanes.dim is not None else made[r]
+        for r, lanes in zip(results, kernel.outputs, strict=True)
     ]
     lines.append(f"return ({', '.join(gives)},)")
     return "\n".join([f"def run({given}):", *(f"    {line}" for line in lines)])
@@ -247,36 +253,15 @@ def _from_functions() -> int:
 
 def _source(kernel: Kernel) -> str:
     """A ufunc's loops."""
+    dense = "from__[{k}] + i__ * by__[{k}]"
     return HEAD + "".join(
-        _LOOP.format(number=number, **_parts(kernel, number, "(T *)at[{k}]")) for number in _TYPES
+        _LOOP.format(number=number, **_parts(kernel, number, dense)) for number in _TYPES
     )
 
 
 def dense_run(kernel: Kernel, name: str) -> str:
     """`run_name(n, at)` in C: the kernel on n elements of dense arrays, inputs before outputs."""
-    return _RUN.format(name=name, **_parts(kernel, name, "at[{k}]"))
-
-
-def _parts(kernel: Kernel, name: str, dense: str) -> dict[str, Any]:
-    read, written = _names(kernel.inputs), _names(kernel.outputs)
-    count = len(read) + len(written)
-    parameters = [f"const T *restrict in{k}" for k in range(len(read))]
-    parameters += [f"T *restrict out{k}" for k in range(len(written))]
-    blocks = _BLOCKS.format(
-        name=name,
-        parameters=", ".join(parameters),
-        loads="".join(f"        const T u_{x} = in{k}[k + i];\n" for k, x in enumerate(read)),
-        results=f"        T {', '.join(f'u_{y}' for y in written)};",
-        statements=_with_own_names(kernel),
-        stores="".join(f"        out{k}[k + i] = u_{y};\n" for k, y in enumerate(written)),
-    )
-    return {
-        "blocks": blocks,
-        "count": count,
-        "read": len(read),
-        "dense": ", ".join(dense.format(k=k) for k in range(count)),
-        "few": ", ".join(f"few[{k}]" for k in range(count)),
-    }
+    return _RUN.format(name=name, **_parts(kernel, name, "at__[{k}] + i__"))
 
 
 def _with_own_names(kernel: Kernel) -> str:
@@ -286,52 +271,23 @@ def _with_own_names(kernel: Kernel) -> str:
     return re.sub(r"\w+", lambda m: f"u_{m[0]}" if m[0] in variables else m[0], kernel.c)
 
 
-def built(source: str) -> Path:
-    """The shared library of a source, from the cache if it was built before on such a machine."""
-    features = [name for name, has in _cpu_features().items() if has]
-    key = "\n".join([source, *FLAGS, *features, compiler(), np.__version__])
-    name = f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
-    library = _cache() / name
-    if not library.exists():
-        if not os.access(library.parent, os.W_OK):
-            library = _of_this_run() / name
-        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-            text, made = Path(folder, "kernel.c"), Path(folder, "kernel.so")
-            text.write_text(source, encoding="utf-8")
-            _compile([compiler(), *FLAGS, "-o", str(made), str(text)])
-            made.replace(library)  # whole or not at all, whoever else builds it meanwhile
-    return library
-
-
-def _compile(command: list[str]) -> None:
-    """Run the compiler, with vector functions if the C library has them."""
-    vector = ["-mprefer-vector-width=512", "-DVECTOR_MATH"]
-    vector += ["-Wl,--no-undefined", "-lmvec", "-lm"]
-    if subprocess.run([*command, *vector], capture_output=True, check=False).returncode:
-        done = subprocess.run([*command, "-lm"], capture_output=True, check=False, text=True)
-        if done.returncode:
-            raise RuntimeError(f"the C compiler failed on a fused function:\n{done.stderr}")
-
-
-def _cpu_features() -> dict[str, bool]:
-    inner: Any = np
-    return inner._core._multiarray_umath.__cpu_features__
-
-
-def _cache() -> Path:
-    """Where libraries are kept, for this user only."""
-    try:
-        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(root, "minigrad", "native")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # a home that is read-only, or none
-        return _of_this_run()
-    return folder
-
-
-@functools.cache
-def _of_this_run() -> Path:
-    """A folder that goes with this process."""
-    folder = tempfile.TemporaryDirectory(prefix="minigrad-", ignore_cleanup_errors=True)
-    _kept.append(folder)
-    return Path(folder.name)
+def _parts(kernel: Kernel, name: str, dense: str) -> dict[str, Any]:
+    read, written = _names(kernel.inputs), _names(kernel.outputs)
+    count = len(read) + len(written)
+    parameters = [f"const T *restrict in{k}__" for k in range(len(read))]
+    parameters += [f"T *restrict out{k}__" for k in range(len(written))]
+    block = _BLOCK.format(
+        name=name,
+        parameters=", ".join(parameters),
+        loads="".join(f"        const T u_{x} = in{k}__[i__];\n" for k, x in enumerate(read)),
+        results=f"        T {', '.join(f'u_{y}' for y in written)};",
+        statements=_with_own_names(kernel),
+        stores="".join(f"        out{k}__[i__] = u_{y};\n" for k, y in enumerate(written)),
+    )
+    return {
+        "block": block,
+        "count": count,
+        "read": len(read),
+        "dense": ", ".join(dense.format(k=k) for k in range(count)),
+        "few": ", ".join(f"few__[{k}]" for k in range(count)),
+    }

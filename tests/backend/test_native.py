@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.backend import array_types, native
+from minigrad.backend import array_types, library, native
 from minigrad.backend.numpy_ import NumpyBackend
 from minigrad.fuse import Fused, FusedOp
 
@@ -29,7 +29,7 @@ TOLERANCE: dict[Any, dict[str, float]] = {
 
 def _compiler() -> str | None:
     try:
-        return native.compiler()
+        return library.compiler()
     except RuntimeError:
         return None
 

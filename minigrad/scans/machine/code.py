@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from minigrad.backend import Kernel
-from minigrad.backend.native import HEAD, built, dense_run
+from minigrad.backend.library import built
+from minigrad.backend.native import HEAD, dense_run
 
 _TEXT = """{head}
 #define T {number}
