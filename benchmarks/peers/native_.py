@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import minigrad as mg
-from benchmarks.peers.minigrad_ import VERSION as VERSION
-from benchmarks.peers.minigrad_ import char_lm as char_lm
-from benchmarks.peers.minigrad_ import host as host
-from benchmarks.peers.minigrad_ import inference as inference
-from benchmarks.peers.minigrad_ import layer as layer
-from benchmarks.peers.minigrad_ import stream as stream
-from benchmarks.peers.minigrad_ import user_cell as user_cell
+from benchmarks.peers.minigrad_ import (
+    VERSION,
+    char_lm,
+    host,
+    inference,
+    layer,
+    stream,
+    user_cell,
+)
+
+__all__ = ["VERSION", "char_lm", "host", "inference", "layer", "stream", "user_cell"]
 
 mg.use_native()
