@@ -11,6 +11,9 @@ BENCH := .venv-bench/peers.stamp
 
 PYTEST := .venv/bin/python -m pytest -n $(WORKERS)
 
+# What compiled kernels and loops can change; tests/backend/test_native.py runs with the others.
+NATIVE := tests/scans tests/fuse tests/nn/test_scan.py tests/nn/test_recurrent.py
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -29,12 +32,14 @@ test test-reference intense: export OMP_NUM_THREADS = 1
 test test-reference: export HYPOTHESIS_PROFILE = ci
 intense: export HYPOTHESIS_PROFILE = intense
 
-test: $(DEV) ## format, lint, types, and the quick tests on both CPU backends
+test: $(DEV) ## format, lint, types, the quick tests on both CPU backends, a part with native kernels
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/pyright --pythonpath .venv/bin/python
 	$(PYTEST)
 	$(PYTEST) --backend=strict
+	@if command -v $(CC) > /dev/null; then $(PYTEST) --backend=native $(NATIVE); \
+	else echo "native kernels left out: there is no C compiler" >&2; fi
 
 test-reference: $(REFERENCE) ## compare with PyTorch, live
 	.venv-reference/bin/python -m pytest -n $(WORKERS) tests/reference

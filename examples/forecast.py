@@ -38,7 +38,7 @@ LAGS = 32  # of the linear autoregression
 TARGET = 0.1  # error at the horizon, in standard deviations of the series
 BATCH = 32
 WEIGHTS, PICTURE = "model.safetensors", "forecast.png"
-COLOURS = ("0.7", "tab:green", "tab:orange", "tab:blue")
+COLOURS = ("tab:purple", "tab:green", "tab:orange", "tab:blue")
 Forecast = Callable[[np.ndarray, int], np.ndarray]  # known values (steps, rows), n → (n, rows)
 
 # ---- the series, and forecasts without a network -------------------------------------------------

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, cast
 
-from minigrad import tape
+from minigrad import ops, tape
 from minigrad.op import JointOp
+from minigrad.ops import convert
 from minigrad.random import default_generator
 from minigrad.tape import Edge, Leaf, Node
 from minigrad.tensor import Tensor, collect, seed_of
@@ -151,12 +152,12 @@ def detach(state: Any) -> Any:
     >>> h.requires_grad
     False
     """
-    return _mapped(Tensor.detach, state)
+    return _mapped(convert.detach, state)
 
 
-def _mapped(fn: Callable[[Tensor], Any], value: Any) -> Any:
+def _mapped(fn: Callable[[Any], Any], value: Any) -> Any:
     """The same nested tuples, lists and dicts, with `fn` applied to every tensor."""
-    if isinstance(value, Tensor):
+    if isinstance(value, ops.Methods):  # a Tensor, or what stands for one while a step is traced
         return fn(value)
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()

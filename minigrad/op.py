@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from types import MethodType
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType, MethodType
 from typing import Any, Self, TypeVar, overload
 
 from minigrad.backend import Array, array_types, backend_of
@@ -39,9 +39,9 @@ class Op:
     view = False  # whether the output may lie in the memory of the first input
     fit: Callable[[Any, tuple[int, ...]], Any] | None = None  # undoes broadcasting, if it may occur
     inline: Callable[..., Any] | None = None  # the function that a fused op was traced from
-    # whether the rule of a weight takes g and the other inputs stacked along new first axes, and
-    # gives the sum over them
-    stacks = False
+    # the inputs whose rules (where they have at most two axes) also take g, and the inputs named,
+    # stacked along a new first axis, and give the sum over it
+    stacks: Mapping[int, tuple[int, ...]] = MappingProxyType({})
     # carries a waiting contribution to the input, so that it can go on waiting there
     through: Callable[[Later, dict[str, Any]], Later | None] | None = None
 

@@ -152,10 +152,6 @@ class Tensor(ops.Methods):
             self._frozen, self.edge = self.edge, None
         return self
 
-    def detach(self) -> Tensor:
-        """The same value off the tape (the array is shared)."""
-        return Tensor(self.data)
-
     # ---- values out and in -------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray[Any, Any]:

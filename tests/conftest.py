@@ -14,13 +14,14 @@ from hypothesis import HealthCheck, settings
 
 import minigrad as mg
 
-DEVICES = {"numpy": "cpu", "strict": "strict", "cupy": "cuda"}
+DEVICES = {"numpy": "cpu", "native": "cpu", "strict": "strict", "cupy": "cuda"}
 
 # Each piece of global state: how to read it, and how to put it back.
 STATE: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default device": (mg.get_default_device, mg.set_default_device),
     "default dtype": (mg.get_default_dtype, mg.set_default_dtype),
     "grad mode": (mg.is_grad_enabled, lambda on: mg.set_grad_enabled(on).__enter__()),
+    "native kernels": (lambda: mg.ones(1, device="cpu").backend.native, mg.use_native),
     "NumPy error state": (np.geterr, lambda state: np.seterr(**state)),
 }
 
@@ -50,6 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Before collection: tables of cases may hold tensors.
     mg.set_default_device(DEVICES[config.getoption("--backend")])
+    if config.getoption("--backend") == "native":
+        mg.use_native()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -70,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def backend(request: pytest.FixtureRequest) -> str:
-    """The name given to --backend: "numpy", "strict" or "cupy"."""
+    """The name given to --backend: "numpy", "native" (NumPy, compiled), "strict" or "cupy"."""
     return request.config.getoption("--backend")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -15,7 +16,6 @@ import numpy as np
 FLAGS = (
     "-O3",
     "-march=native",
-    "-mprefer-vector-width=512",
     "-fno-math-errno",
     "-fno-trapping-math",
     "-shared",
@@ -26,11 +26,12 @@ FLAGS = (
 
 def compiler() -> str:
     """The C compiler: `cc`, or what the variable CC names; raises RuntimeError without one."""
-    found = shutil.which(os.environ.get("CC", "cc"))
+    wanted = os.environ.get("CC") or "cc"
+    found = shutil.which(wanted)
     if found is None:
         raise RuntimeError(
-            "native kernels need a C compiler, and there is no `cc`: install one (gcc or clang), "
-            "name it in the variable CC, or go on without native kernels"
+            f"native kernels need a C compiler, and there is no `{wanted}`: install one (gcc or "
+            "clang), name it in the variable CC, or go on without native kernels"
         )
     return found
 
@@ -39,8 +40,11 @@ def built(source: str) -> Path:
     """The shared library of a source, from the cache if it was built before on such a machine."""
     features = [name for name, has in _cpu_features().items() if has]
     key = "\n".join([source, *FLAGS, *features, compiler(), np.__version__])
-    built = _cache() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
+    name = f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.so"
+    built = _cache() / name
     if not built.exists():
+        if not os.access(built.parent, os.W_OK):
+            built = Path(_of_this_run().name, name)
         with tempfile.TemporaryDirectory(dir=built.parent) as folder:
             text, made = Path(folder, "kernel.c"), Path(folder, "kernel.so")
             text.write_text(source, encoding="utf-8")
@@ -51,7 +55,8 @@ def built(source: str) -> Path:
 
 def _compile(command: list[str]) -> None:
     """Run the compiler, with vector functions if the C library has them."""
-    vector = ["-DVECTOR_MATH", "-Wl,--no-undefined", "-lmvec", "-lm"]
+    vector = ["-mprefer-vector-width=512", "-DVECTOR_MATH"]
+    vector += ["-Wl,--no-undefined", "-lmvec", "-lm"]
     if subprocess.run([*command, *vector], capture_output=True, check=False).returncode:
         done = subprocess.run([*command, "-lm"], capture_output=True, check=False, text=True)
         if done.returncode:
@@ -64,11 +69,17 @@ def _cpu_features() -> dict[str, bool]:
 
 
 def _cache() -> Path:
-    """Where libraries are kept, for this user only; for this run only where that cannot be."""
+    """Where libraries are kept, for this user only."""
     try:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(root, "minigrad", "native")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # a home that is read-only, or none
-        return Path(tempfile.mkdtemp(prefix="minigrad-"))
+        return Path(_of_this_run().name)
     return folder
+
+
+@functools.cache
+def _of_this_run() -> tempfile.TemporaryDirectory[str]:
+    """A folder that goes with this process."""
+    return tempfile.TemporaryDirectory(prefix="minigrad-", ignore_cleanup_errors=True)

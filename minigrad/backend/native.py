@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import functools
+import re
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,7 @@ VECTOR(tan) VECTOR(atan) VECTOR(sinh) VECTOR(cosh) VECTOR(erf)
 #define pow(x, y) OF2(pow, x, y)
 #define fmax(x, y) OF2(fmax, x, y)
 #define fmin(x, y) OF2(fmin, x, y)
+#define fmod(x, y) OF2(fmod, x, y)
 #define LANES__ 16
 #define REPORTED (FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW | FE_INVALID)
 """
@@ -114,16 +115,19 @@ static void run_{name}(intptr_t n__, T *const *at__) {{
 
 
 def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
-    """A function like `plain` that runs compiled code where all arrays have one such dtype."""
-    read, written = _names(kernel.inputs), _names(kernel.outputs)
-    booleans = any(
-        gives_booleans(kernel, lanes) for lanes in kernel.outputs
-    )  # a loop has one number type
-    if booleans or len(read) + len(written) > MOST_LANES:
+    """A function like `plain` that runs compiled code where all arrays have one such dtype.
+
+    Booleans, as results or bit by bit, are left to `plain`: a loop has one number type.
+    """
+    read, written = len(_names(kernel.inputs)), len(_names(kernel.outputs))
+    booleans = any(gives_booleans(kernel, lanes) for lanes in kernel.outputs)
+    if booleans or re.search(" [&|^] ", kernel.c) or read + written > MOST_LANES:
         return plain
-    loop = _ufunc(kernel, len(read), len(written))
+    loop = _ufunc(kernel, read, written)
     scope: dict[str, Any] = {"xp": xp, "plain": plain, "loop": loop, "spread": _unbuffered(loop)}
-    exec(compile(_caller(kernel, read), f"<native {kernel.name}>", "exec"), scope)
+    inputs, outputs = _numbered("x", kernel.inputs), _numbered("r", kernel.outputs)
+    text = _caller(replace(kernel, inputs=inputs, outputs=outputs), _names(inputs))
+    exec(compile(text, f"<native {kernel.name}>", "exec"), scope)
     return scope["run"]
 
 
@@ -142,6 +146,12 @@ def _unbuffered(loop: Callable[..., Any]) -> Callable[..., Any]:
 
 def _names(groups: tuple[Lanes, ...]) -> list[str]:
     return [name for lanes in groups for name in lanes.names]
+
+
+def _numbered(prefix: str, groups: tuple[Lanes, ...]) -> tuple[Lanes, ...]:
+    """Lanes under names of our own: a user's might be one that the text uses."""
+    names = (f"{prefix}{k}" for k in range(len(_names(groups))))
+    return tuple([Lanes(tuple([next(names) for _ in of.names]), of.dim) for of in groups])
 
 
 def _whole(lanes: Lanes, k: int) -> str:
@@ -254,6 +264,13 @@ def dense_run(kernel: Kernel, name: str) -> str:
     return _RUN.format(name=name, **_parts(kernel, name, "at__[{k}] + i__"))
 
 
+def _with_own_names(kernel: Kernel) -> str:
+    """The statements with u_ before every variable: a user's name might be C's, or a macro."""
+    variables = {*_names(kernel.inputs), *_names(kernel.outputs)}
+    variables.update(re.findall(r"^(?:T|bool) (\w+) = ", kernel.c, re.MULTILINE))
+    return re.sub(r"\w+", lambda m: f"u_{m[0]}" if m[0] in variables else m[0], kernel.c)
+
+
 def _parts(kernel: Kernel, name: str, dense: str) -> dict[str, Any]:
     read, written = _names(kernel.inputs), _names(kernel.outputs)
     count = len(read) + len(written)
@@ -262,10 +279,10 @@ def _parts(kernel: Kernel, name: str, dense: str) -> dict[str, Any]:
     block = _BLOCK.format(
         name=name,
         parameters=", ".join(parameters),
-        loads="".join(f"        const T {x} = in{k}__[i__];\n" for k, x in enumerate(read)),
-        results=f"        T {', '.join(written)};",
-        statements=kernel.c,
-        stores="".join(f"        out{k}__[i__] = {y};\n" for k, y in enumerate(written)),
+        loads="".join(f"        const T u_{x} = in{k}__[i__];\n" for k, x in enumerate(read)),
+        results=f"        T {', '.join(f'u_{y}' for y in written)};",
+        statements=_with_own_names(kernel),
+        stores="".join(f"        out{k}__[i__] = u_{y};\n" for k, y in enumerate(written)),
     )
     return {
         "block": block,
@@ -274,37 +291,3 @@ def _parts(kernel: Kernel, name: str, dense: str) -> dict[str, Any]:
         "dense": ", ".join(dense.format(k=k) for k in range(count)),
         "few": ", ".join(f"few__[{k}]" for k in range(count)),
     }
-
-
-# ---- the BLAS that NumPy brings ------------------------------------------------------------------
-
-
-class Blas:
-    """The addresses of products in C: y = α W x + β y, row-major, with 64-bit sizes."""
-
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self._library = library
-
-    def gemm(self, dtype: np.dtype[Any]) -> int:
-        """Of matrices."""
-        return self._address(dtype, "gemm")
-
-    def gemv(self, dtype: np.dtype[Any]) -> int:
-        """Of a matrix and a vector."""
-        return self._address(dtype, "gemv")
-
-    def _address(self, dtype: np.dtype[Any], name: str) -> int:
-        letter = "s" if dtype == np.float32 else "d"
-        function = self._library[f"scipy_cblas_{letter}{name}64_"]
-        address = ctypes.cast(function, ctypes.c_void_p).value
-        assert address is not None
-        return address
-
-
-@functools.cache
-def blas() -> Blas | None:
-    """The OpenBLAS in NumPy's wheel; None where NumPy has another."""
-    folder = Path(np.__file__).parents[1] / "numpy.libs"
-    for path in folder.glob("libscipy_openblas64_*"):
-        return Blas(ctypes.CDLL(str(path)))
-    return None

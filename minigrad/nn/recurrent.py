@@ -325,6 +325,9 @@ class Recurrent(Module):
             state = map_state(lambda part: part.unsqueeze(1), state)
         return unstacked(map_state(transposed, state))
 
+    def flatten_parameters(self) -> None:
+        """Nothing: PyTorch's code calls it, and here the parameters lie as they are needed."""
+
     def equations(self) -> str:
         """The equations of a step of each cell, as text; in the layers above, x is what is below.
 

@@ -76,7 +76,7 @@ def _matmul_rule_b(g: Any, _y: Any, a: Any, b: Any) -> Any:
 
 
 _matmul = Op("matmul", _matmul_forward, _matmul_rule_a, _matmul_rule_b, settle=_settle_matmul)
-_matmul.stacks = True
+_matmul.stacks = {0: (1,), 1: (0,)}
 
 
 def matmul(a: V, b: V) -> V:
@@ -140,7 +140,7 @@ _affine = Op(
     lambda g, _y, weight, _x, _b: _matmul(_mT(weight), g),
     _affine_rule_b,
 )
-_affine.stacks = True
+_affine.stacks = {0: (1,), 2: ()}
 
 
 def affine(weight: Any, x: V, bias: Any) -> V:
@@ -172,7 +172,7 @@ _linear = Op(
     lambda g, _y, x, _w, *_b: Later(_matmul, _mT(_rows(g)), _rows(x)),
     lambda g, _y, _x, _w, b_shape: Later(sum_to, g, shape=b_shape),
 )
-_linear.stacks = True
+_linear.stacks = {1: (0,), 2: ()}
 
 
 def linear(x: V, weight: Any, bias: Any = None) -> V:

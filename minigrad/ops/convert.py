@@ -32,6 +32,10 @@ def _clone_forward(_xp: Any, x: Array) -> Array:
     return x.copy()
 
 
+def _detach_forward(_xp: Any, x: Array) -> Array:
+    return x
+
+
 def _clone_rule(g: Any, _y: Any, _x: Any) -> Any:
     return g
 
@@ -44,6 +48,12 @@ clone = Op(
     _clone_forward,
     _clone_rule,
     doc="A copy, on the tape: gradients flow through it.",
+)
+
+detach = Op(
+    "detach",
+    _detach_forward,
+    doc="The same value off the tape (the array is shared): no gradient flows through.",
 )
 
 

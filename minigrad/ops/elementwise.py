@@ -72,6 +72,10 @@ def _zero(g: Any, _y: Any, *_xs: Any) -> Any:
     return g * 0.0
 
 
+# In C: a sign that lets NaN pass, and whether a remainder of C's kind has the sign that b has not.
+_SIGN = "({0} != {0} ? {0} : (T)(({0} > 0) - ({0} < 0)))"
+_OTHER_SIGN = "(fmod({0}, {1}) != 0 && (fmod({0}, {1}) < 0) != ({1} < 0))"
+
 # ---- arithmetic ------------------------------------------------------------------------------
 
 add = Elementwise(
@@ -140,14 +144,14 @@ remainder = Elementwise(
     "Remainder of the division, with the sign of b: y = a - b * floor(a / b).",
     lambda g, _y, _a, _b: g,
     lambda g, _y, a, b: -g * floor(a / b),
-    c="({0} - {1} * floor({0} / {1}))",
+    c=f"(fmod({{0}}, {{1}}) + ({_OTHER_SIGN} ? {{1}} : (T)0))",
 )
 floor_divide = Elementwise(
     "floor_divide",
     "Quotient rounded down, y = floor(a / b).",
     _zero,
     _zero,
-    c="floor({0} / {1})",
+    c=f"({{1}} == 0 ? {{0}} / {{1}} : rint(({{0}} - fmod({{0}}, {{1}})) / {{1}}) - {_OTHER_SIGN})",
 )
 square = Elementwise(
     "square", "Square, y = x².", lambda g, _y, x: g * (2.0 * x), c="{0} * {0}", cheap=True
@@ -184,7 +188,7 @@ logaddexp = Elementwise(
     "y = ln(eᵃ + eᵇ), without overflow.",
     lambda g, y, a, _b: g * exp(a - y),
     lambda g, y, _a, b: g * exp(b - y),
-    c="(fmax({0}, {1}) + log1p(exp(-fabs({0} - {1}))))",
+    c="({0} == {1} ? {0} + (T)0.6931471805599453 : fmax({0}, {1}) + log1p(exp(-fabs({0} - {1}))))",
 )
 softplus = Elementwise(
     "softplus",
@@ -215,7 +219,7 @@ abs = Elementwise(
     ufunc="absolute",
     cheap=True,
 )
-sign = Elementwise("sign", "-1, 0 or 1.", _zero, c="(T)(({0} > 0) - ({0} < 0))", cheap=True)
+sign = Elementwise("sign", "-1, 0 or 1.", _zero, c=_SIGN, cheap=True)
 floor = Elementwise("floor", "The greatest integer ≤ x.", _zero, c="floor({0})")
 ceil = Elementwise("ceil", "The least integer ≥ x.", _zero, c="ceil({0})")
 round = Elementwise(

@@ -66,7 +66,7 @@ def getitem(x: V, key: Any) -> V:
     if type(key) is int or type(key) is slice:  # the common case, x[t]
         return _index(x, key=key)
     keys = cast("tuple[Any, ...]", key) if isinstance(key, tuple) else (key,)
-    device = backend_of(_array(x))
+    device: Any = x.backend if hasattr(x, "__run_op__") else backend_of(x)
     plain = tuple(_plain(k, device) for k in keys)
     _refuse_out_of_range(plain, x.shape)
     return _index(x, key=plain if isinstance(key, tuple) else plain[0])

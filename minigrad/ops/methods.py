@@ -127,3 +127,4 @@ class Methods(Operators):
     long = convert.long
     bool = convert.bool
     clone = convert.clone
+    detach = convert.detach

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, cast
 
 from minigrad import ops, tape
@@ -25,10 +26,11 @@ def scan(step: StepFunction, init: Any, xs: Any, *, reverse: bool = False) -> tu
     the first. Returns the last state and the outputs.
 
     `step` must be a function of its arguments: it may read tensors from outside (parameters), but
-    what it does must not depend on how often it has run. Then it is run twice to write down which
-    ops it applies, and the rest of the loop, forward and backward, runs on arrays as one node of
-    the tape. A step that cannot be written down (it looks at a value, or draws random numbers)
-    runs as it stands, step by step, with the same results.
+    what it does must not depend on how often it has run, nor on chance that minigrad does not know
+    of (`random`, `np.random`). Then it is run twice to write down which ops it applies, and the
+    rest of the loop, forward and backward, runs on arrays as one node of the tape. A step that
+    cannot be written down (it looks at a value, or draws minigrad's random numbers) runs as it
+    stands, step by step, with the same results.
 
     >>> import minigrad as mg
     >>> mg.scan(lambda total, x: (total + x, total + x), mg.tensor(0.0), mg.tensor([1.0, 2.0, 3.0]))
@@ -41,8 +43,8 @@ def scan(step: StepFunction, init: Any, xs: Any, *, reverse: bool = False) -> tu
         written = _written(step, init, xs, order)
         if written is not None:
             op, output = written
-            ys = op(*inputs, *flat(init), *op.step.constants.values())
-            parts = iter(cast("tuple[Tensor, ...]", ys))
+            ys: Any = op(*inputs, *flat(init), *op.step.constants.values())
+            parts = iter(map(_result, cast("tuple[Any, ...]", ys), op.active_results))
             outputs = filled(output, parts)
             return filled(init, parts), outputs
     return by_steps(step, init, xs, reverse=reverse)
@@ -81,16 +83,21 @@ def _written(step: StepFunction, init: Any, xs: Any, order: range) -> tuple[Scan
         with enable_grad(), refused():  # the tape tells where constants come from
             first = Writer(_at(xs, order[0]), flat(init))
             state, output = first.run(step, xs, init)
-            again = Writer(_at(xs, order[1]), [Tensor(part.data) for part in flat(state)])
+            again = Writer(_at(xs, order[1]), [Tensor(x) for x in first.results(first.step.after)])
             again.run(step, xs, init)
         step_of = first.step
         if step_of.key() != again.step.key() or not same_constants(step_of, again.step, since):
             return None
     except Exception:
         return None
-    if not _stands(first):
+    if not _stands(first) or filled(state, count()) != filled(init, count()):
         return None
-    return ScanOp(step_of, order, [part.data for part in flat(output)]), output
+    return ScanOp(step_of, order, first.results(step_of.output)), output
+
+
+def _result(y: Any, active: bool) -> Any:
+    """A result of the op as the loop would give it: numbers off the tape stay there."""
+    return y if active else y.detach()
 
 
 def _at(xs: Any, t: int) -> list[Tensor]:

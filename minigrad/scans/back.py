@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from minigrad.fuse import FusedOp
+from minigrad.op import Op
 from minigrad.scans.plan import Plan, direct
 from minigrad.scans.step import Line, Number, Slot
 from minigrad.scans.text import Text, identifier, listed, params_of
@@ -41,6 +42,17 @@ class Back:
         else:
             self.held[slot] = g
 
+    def _stacks(self, line: Line, k: int) -> bool:
+        """Whether an argument's rule can run once, on what it reads at all steps."""
+        constants, stacks = self.plan.step.constants, cast("Op", line.op).stacks
+        others = [line.args[i] for i in stacks.get(k, ())]
+        return (
+            k in stacks
+            and line.args[k] in constants
+            and len(self.plan.step.shape_of(line.args[k])) <= 2
+            and all(isinstance(a, int) and a not in constants for a in others)
+        )
+
     def pull(self, line: Line) -> None:
         """Write the statements of one line's rules."""
         needs = self.plan.needs(line)
@@ -52,10 +64,9 @@ class Back:
             self._pull_jointly(line)
         else:
             for k, rule in enumerate(line.op.rules[: len(line.args)]):
-                if needs[k] and line.op.stacks and line.args[k] in self.plan.step.constants:
-                    self._pull_stacked(line, k, rule)
-                elif needs[k]:
-                    self._pull_one(line, k, rule)
+                if needs[k]:
+                    pull = self._pull_stacked if self._stacks(line, k) else self._pull_one
+                    pull(line, k, rule)
 
     def _pull_fused(self, line: Line, op: FusedOp) -> None:
         plan = self.plan
@@ -133,7 +144,7 @@ class Back:
         plan, op = self.plan, line.op
         xs = self._arguments(line, text_of)
         y = plan.values[line.outs[0]] if op.saves_y else "None"
-        run = self.text.name(rule, f"{identifier(op.name)}_rule")
+        run = self.text.name(rule, f"{op.name}_rule")
         return f"{run}({', '.join([g, y, *xs])}{params_of(self.text, line)})"
 
     def _arguments(self, line: Line, text_of: Callable[[Slot | Number], str]) -> list[str]:
@@ -159,7 +170,7 @@ class Back:
             return False
         try:
             return rule(g, None, *shapes, **line.params) is g
-        except (TypeError, AttributeError):
+        except Exception:  # whatever a rule makes of it
             return False
 
     def _deliver(self, line: Line, k: int, g: str) -> None:
@@ -172,6 +183,7 @@ class Back:
             return
         shape = step.shapes[slot]
         waits = "" if isinstance(line.op, FusedOp) else f"{g} is None or type({g}) is Later or "
-        ready = f"flowed({g}, {fit}, {shape}, {self.held[line.outs[0]]})"
+        like = next(self.held[out] for out in line.outs if out in self.held)
+        ready = f"flowed({g}, {fit}, {shape}, {like})"
         self.lines.append(f"if {waits}{g}.shape != {shape}: {g} = {ready}")
         self.flow(slot, g)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from minigrad.fuse import FusedOp
 from minigrad.scans.back import Back
 from minigrad.scans.plan import Plan, direct
-from minigrad.scans.step import Line
-from minigrad.scans.text import Text, identifier, listed, numbered, params_of
+from minigrad.scans.step import Line, Slot
+from minigrad.scans.text import Text, listed, numbered, params_of
 
 FORWARD = "forward(steps, inputs, state, constants, saved, outputs)"
 BACKWARD = "backward(steps, inputs, constants, saved, gs, state, gathered, found)"
@@ -45,29 +47,31 @@ def _application(plan: Plan, text: Text, line: Line) -> str:
     shown = outs if saving or op.visible is None else outs[: op.visible]
     if isinstance(op, FusedOp) and direct(line):
         return f"{listed(shown)}= {text.name(op.compiled(plan.xp, saving), op.name)}({args})"
-    run = text.name(op.saving_forward if saving else op.forward, identifier(op.name))
+    run = text.name(op.saving_forward if saving else op.forward, op.name)
     call = f"{run}({text.name(plan.xp, 'xp')}, {args}{params_of(text, line)})"
-    unpacked = len(shown) > 1 or (len(outs) == 1 and op.several)  # a piece of one, say
-    return f"{listed(shown) if unpacked else f'{shown[0]} '}= {call}"
+    several = len(shown) > 1 or (op.several and op.visible is None)
+    return f"{listed(shown) if several else f'{shown[0]} '}= {call}"
 
 
-def backward(plan: Plan) -> Text:
-    """The loop that pulls cotangents back, last step first."""
+def backward(plan: Plan, kept: Sequence[Slot]) -> tuple[Text, list[bool]]:
+    """The loop that pulls cotangents back, last step first, from what was saved of the `kept`.
+
+    Also which parts of the state have a cotangent before the step.
+    """
     step, value, text = plan.step, plan.values, Text(BACKWARD)
     after = numbered("h", step.state)  # the cotangents of the state after the step
     back = Back(plan, text)
-    for slot, g in zip(step.after, after, strict=True):
-        back.flow(slot, g)
-    for k, slot in enumerate(step.output):
-        back.flow(slot, f"gys{k}[t]")
+    seeds = [*after, *(f"gys{k}[t]" for k in range(len(step.output)))]
+    for slot, g, here in zip((*step.after, *step.output), seeds, plan.present_results, strict=True):
+        if here:
+            back.flow(slot, g)
     for line in plan.pulled:
         back.pull(line)
     active = [value[slot] for slot in step.constants if step.active[slot]]
-    absent = [k for k, slot in enumerate(plan.state) if slot not in back.held]
-    before = [back.held.get(slot, f"z{k}") for k, slot in enumerate(plan.state)]
+    before = [back.held.get(slot, "None") for slot in plan.state]
     body = [
         *(f"x{k} = xs{k}[t]" for k in plan.inputs_read),
-        f"({listed([value[slot] for slot in plan.kept])}) = saved.pop()",
+        f"({listed([value[slot] for slot in kept])}) = saved.pop()",
         *back.lines,
         *(f"gxs{k}[t] = {back.held.get(k, '0')}" for k in range(step.inputs) if step.active[k]),
         *back.stacking(),
@@ -80,11 +84,10 @@ def backward(plan: Plan) -> Text:
         f"({listed(after)}) = state",
         f"({listed([f'add_{c}' for c in active])}) = gathered",
         f"({listed(numbered('gxs', step.inputs))}) = found",
-        *(f"z{k} = 0 * h{k}" for k in absent),
         *(f"{buffer} = None" for buffer in back.buffers),
         "for t in steps:",
         *(f"    {line}" for line in body),
         *back.last,
         f"return ({listed(after)})",
     ]
-    return text
+    return text, [slot in back.held for slot in plan.state]

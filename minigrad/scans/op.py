@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from minigrad import ops
-from minigrad.autograd import enable_grad, grad
+from minigrad.autograd import enable_grad, grad, set_grad_enabled
 from minigrad.backend import Array, Backend, backend_of
 from minigrad.gathering import Gathering
 from minigrad.op import Op
@@ -18,6 +18,7 @@ from minigrad.scans.step import Number, Slot, Step
 from minigrad.tensor import Tensor
 
 KNOWN = 256  # loops that are kept
+Present = tuple[bool, ...]
 
 
 class Loops:
@@ -26,30 +27,32 @@ class Loops:
     def __init__(self, step: Step, xp: Backend) -> None:
         self.step = step.bare()
         self.xp = xp
+        self._results = len(step.after) + len(step.output)
+        self._back: dict[Present, tuple[Callable[..., Any], Present]] = {}
 
     @functools.cached_property
     def forward(self) -> Callable[..., Any]:
         """The loop that only computes."""
-        native = self._machine(recorded=False)
+        native = self._machine((False,) * self._results)
         if native is not None:
             return native.forward
-        return emit.forward(Plan(self.step, self.xp, recorded=False)).compiled()
+        return emit.forward(Plan(self.step, self.xp, (False,) * self._results)).compiled()
 
     @functools.cached_property
     def _plan(self) -> Plan:
-        return Plan(self.step, self.xp, recorded=True)
+        return Plan(self.step, self.xp, (True,) * self._results)
 
-    def _machine(self, recorded: bool) -> Any:
+    def _machine(self, present: Present) -> Any:
         """The loops as machine code, where that is wanted and can be."""
         if not self.xp.native:
             return None
         from minigrad.scans.machine import machine  # brings modules that few need
 
-        return machine(Plan(self.step, self.xp, recorded))
+        return machine(Plan(self.step, self.xp, present))
 
     @functools.cached_property
     def _native(self) -> Any:
-        return self._machine(recorded=True)
+        return self._machine((True,) * self._results)
 
     @functools.cached_property
     def saving(self) -> Callable[..., Any]:
@@ -58,17 +61,29 @@ class Loops:
             return self._native.forward
         return emit.forward(self._plan).compiled()
 
-    @functools.cached_property
-    def backward(self) -> Callable[..., Any]:
-        """The loop back."""
-        if self._native is not None and self._native.backward is not None:
-            return self._native.backward
-        return emit.backward(self._plan).compiled()
+    @property
+    def native_backward(self) -> Any:
+        """The loop back in machine code, which takes zeros for absent cotangents; or None."""
+        return self._native and self._native.backward
+
+    def backward(self, present: Present) -> tuple[Callable[..., Any], Present]:
+        """The loop back from the cotangents of the state and outputs that are present, and which
+        parts of the state before the step then have one.
+
+        One that is absent is not 0: a rule may make NaN of 0.
+        """
+        if present not in self._back:
+            plan = Plan(self.step, self.xp, present)
+            text, before = emit.backward(plan, self._plan.kept)
+            self._back[present] = text.compiled(), tuple(before)
+        return self._back[present]
 
     @property
     def source(self) -> str:
         """The texts of both loops."""
-        return "\n\n".join(write(self._plan).source for write in (emit.forward, emit.backward))
+        plan = self._plan
+        texts = (emit.forward(plan), emit.backward(plan, plan.kept)[0])
+        return "\n\n".join(text.source for text in texts)
 
 
 _known: dict[object, Loops] = {}
@@ -80,7 +95,7 @@ def loops_of(step: Step, xp: Backend) -> Loops:
     loops = _known.get(key)
     if loops is None:
         if len(_known) >= KNOWN:
-            _known.pop(next(iter(_known)))
+            _known.pop(next(iter(tuple(_known))), None)  # another thread may have done it
         loops = _known[key] = Loops(step, xp)
     return loops
 
@@ -102,6 +117,7 @@ class ScanOp(Op):
         self.step = step
         self.steps = steps
         self.results = [(y.shape, y.dtype) for y in results]
+        self.active_results = [step.active[slot] for slot in (*step.output, *step.after)]
         self.saved_steps: list[tuple[Array, ...]] = []
 
     # ---- forward -----------------------------------------------------------------------------
@@ -146,11 +162,7 @@ class ScanOp(Op):
         step, xp = self.step, backend_of(xs[0])
         inputs, state, constants = self._parts(xs)
         count = len(step.output)
-        gys = [self._zeros(xp, k) if g_k is None else g_k for k, g_k in enumerate(g[:count])]
-        after = [
-            xp.zeros(s.shape, s.dtype) if g_k is None else g_k
-            for g_k, s in zip(g[count:], state, strict=True)
-        ]
+        gys, after = g[:count], g[count:]
         found = [
             xp.empty(x.shape, x.dtype) if step.active[k] else None for k, x in enumerate(inputs)
         ]
@@ -159,9 +171,24 @@ class ScanOp(Op):
             for slot, c in zip(step.constants, constants, strict=True)
         ]
         adders = [one.add for one in gathered if one is not None]
-        loop = loops_of(step, xp).backward
-        before = loop(self.steps[::-1], inputs, constants, saved, gys, after, adders, found)
-        return [*found, *before, *(one and one.settle() for one in gathered)]
+        loops, left = loops_of(step, xp), self.steps
+        if loops.native_backward is not None:
+            gys = [self._zeros(xp, k) if one is None else one for k, one in enumerate(gys)]
+            given = zip(after, state, strict=True)
+            after = [xp.zeros(s.shape, s.dtype) if one is None else one for one, s in given]
+            back = loops.native_backward
+            after = back(left[::-1], inputs, constants, saved, gys, after, adders, found)
+            left = range(0)
+        while left:
+            present = tuple([one is not None for one in (*after, *gys)])
+            loop, before = loops.backward(present)
+            # the last step alone, as long as cotangents flow to other parts of the state before it
+            count = len(left) if before == present[: len(after)] else 1
+            now, left = left[-count:], left[:-count]
+            part, order = slice(min(now), max(now) + 1), range(count)[:: -self.steps.step]
+            pieces = [_piece(xs, part) for xs in (inputs, gys, found)]
+            after = loop(order, pieces[0], constants, saved, pieces[1], after, adders, pieces[2])
+        return [*found, *after, *(one and one.settle() for one in gathered)]
 
     def _zeros(self, xp: Backend, k: int) -> Array:
         shape, dtype = self.results[k]
@@ -178,8 +205,10 @@ class ScanOp(Op):
             pairs = [
                 (y, g_k)
                 for y, g_k in zip(self._replay(own), g, strict=True)
-                if g_k is not None and y.edge
+                if g_k is not None and isinstance(y, Tensor) and y.edge
             ]
+            if not pairs:
+                return [None] * len(needs)
             wanted = [x for x, need in zip(own, needs, strict=True) if need]
             ys, gs = zip(*pairs, strict=True)
             found = iter(grad(ys, wanted, gs, create_graph=True, allow_unused=True))
@@ -196,7 +225,8 @@ class ScanOp(Op):
             values: dict[Slot, Any] = dict(enumerate((*(x[t] for x in cut), *state))) | held
             for line in step.lines:
                 args = [a.value if isinstance(a, Number) else values[a] for a in line.args]
-                ys: Any = line.op(*args, **line.params)
+                with set_grad_enabled(any(step.active[out] for out in line.outs)):
+                    ys: Any = line.op(*args, **line.params)
                 several = cast("tuple[Any, ...]", ys) if isinstance(ys, tuple) else (ys,)
                 values.update(zip(line.outs, several, strict=False))  # hidden ones nobody reads
             state = [values[slot] for slot in step.after]
@@ -204,3 +234,8 @@ class ScanOp(Op):
         for k in range(len(step.output)):
             yield ops.stack([outputs[t][k] for t in sorted(outputs)])
         yield from state
+
+
+def _piece(arrays: Sequence[Array | None], part: slice) -> list[Array | None]:
+    """Some steps of arrays (T, …)."""
+    return [None if x is None else x[part] for x in arrays]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from minigrad.backend import Backend
 from minigrad.fuse import FusedOp
 from minigrad.scans.step import Line, Number, Slot, Step
@@ -11,17 +13,19 @@ from minigrad.scans.text import numbered
 class Plan:
     """What a step's values are called in its loops, where cotangents flow, and what is kept."""
 
-    def __init__(self, step: Step, xp: Backend, recorded: bool) -> None:
+    def __init__(self, step: Step, xp: Backend, present: Sequence[bool]) -> None:
+        """present: which parts of the next state, then which outputs, get a cotangent."""
         self.step = step
         self.xp = xp
-        self.recorded = recorded
+        self.recorded = any(present)
+        self.present_results = present
         self.state = range(step.inputs, step.inputs + step.state)
         values = [*numbered("x", step.inputs), *numbered("s", step.state)]
         self.values = dict(enumerate(values))
         self.values.update((slot, f"c{k}") for k, slot in enumerate(step.constants))
         for line in step.lines:
             self.values.update((out, f"v{out}") for out in line.outs)
-        self.flowing = self._flowing() if recorded else set()
+        self.flowing = self._flowing()
         self.pulled = [
             line for line in reversed(step.lines) if self.flowing.intersection(line.outs)
         ]
@@ -33,11 +37,22 @@ class Plan:
     def _flowing(self) -> set[Slot]:
         """The values that a cotangent reaches."""
         step = self.step
-        flowing = {slot for slot in (*step.after, *step.output) if step.active[slot]}
+        results = zip((*step.after, *step.output), self.present_results, strict=True)
+        flowing = {slot for slot, here in results if here and step.active[slot]}
         for line in reversed(step.lines):
             if flowing.intersection(line.outs):
-                flowing.update(a for a in line.args if isinstance(a, int) and step.active[a])
+                wanted = zip(line.args, self._gives(line, flowing), strict=True)
+                flowing.update(a for a, gives in wanted if gives and isinstance(a, int))
         return flowing
+
+    def _gives(self, line: Line, flowing: set[Slot]) -> Sequence[bool]:
+        """Which arguments get a cotangent: a fused function knows where nothing flows."""
+        needs = self.needs(line)
+        if isinstance(line.op, FusedOp) and direct(line):
+            present = tuple([out in flowing for out in line.outs])
+            gives = line.op.puller(present, needs).derived.gives
+            return [k in gives for k in range(len(needs))]
+        return needs
 
     def _read(self) -> set[Slot]:
         """What some rule reads."""

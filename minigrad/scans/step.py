@@ -12,10 +12,11 @@ from minigrad import ops
 from minigrad.backend import Array, array_types, is_array
 from minigrad.op import Op
 from minigrad.ops.arguments import constant, promoted
-from minigrad.tape import Node
+from minigrad.tape import Node, mode
 from minigrad.tensor import Tensor
 
 Slot = int  # the number of a value of the step
+_NUMBERS = (bool, int, float, complex)
 
 
 class Unwritable(Exception):
@@ -73,9 +74,9 @@ class Step:
 
     def key(self) -> object:
         """What two steps have in common that run the same code, whatever their constants."""
+        # as text, for 1 and 1.0 and True are equal but not the same, as are 0.0 and -0.0
         lines = [
-            (id(line.op), line.args, _frozen(line.params), line.outs, _types(line.args))
-            for line in self.lines
+            (id(line.op), repr(line.args), _frozen(line.params), line.outs) for line in self.lines
         ]
         held = tuple(self.constants)
         parts = (
@@ -89,11 +90,6 @@ class Step:
         return (*parts, tuple(lines), self.after, self.output)
 
 
-def _types(args: Sequence[Slot | Number]) -> tuple[str, ...]:
-    """1 and 1.0 and True are equal, but not the same."""
-    return tuple([type(a.value).__name__ for a in args if isinstance(a, Number)])
-
-
 def _frozen(value: Any) -> Any:
     """A parameter of an op as something that can be compared; arrays and the like cannot."""
     if isinstance(value, dict):
@@ -104,19 +100,20 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, slice):
         return (slice, value.start, value.stop, value.step)
     known: Any = value
-    if value is None or value is Ellipsis or isinstance(known, (str, int, float, type, np.dtype)):
+    if isinstance(known, (int, float)):
+        return repr(value)  # 1 and True are not the same
+    if value is None or value is Ellipsis or isinstance(known, (str, type, np.dtype)):
         return (type(value).__name__, value)
     raise Unwritable(f"an op was given a {type(value).__name__} as a parameter")
 
 
 class Traced(ops.Methods):
-    """A value within a step that is being written down: an array, and its slot."""
+    """A value within a step that is being written down: its slot. The array nobody may see."""
 
-    __slots__ = ("data", "slot", "writer")
+    __slots__ = ("slot", "writer")
 
-    def __init__(self, writer: Writer, data: Array, slot: Slot) -> None:
+    def __init__(self, writer: Writer, slot: Slot) -> None:
         self.writer = writer
-        self.data = data
         self.slot = slot
 
     def __run_op__(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -125,17 +122,17 @@ class Traced(ops.Methods):
     @property
     def shape(self) -> tuple[int, ...]:
         """The extents of the axes."""
-        return self.data.shape
+        return self.writer.values[self.slot].shape
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self.data.ndim
+        return len(self.shape)
 
     @property
     def dtype(self) -> Any:
         """The dtype of the elements."""
-        return self.data.dtype
+        return self.writer.values[self.slot].dtype
 
     @property
     def device(self) -> str:
@@ -145,7 +142,7 @@ class Traced(ops.Methods):
     @property
     def backend(self) -> Any:
         """The backend of the array."""
-        return array_types[type(self.data)]
+        return array_types[type(self.writer.values[self.slot])]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -156,6 +153,7 @@ class Traced(ops.Methods):
     def _refuse(self, *_: Any) -> Any:
         raise Unwritable("the step looked at a value")
 
+    data = property(_refuse)
     __bool__ = __float__ = __int__ = __index__ = __array__ = item = tolist = numpy = _refuse
 
 
@@ -165,6 +163,7 @@ class Writer:
     def __init__(self, inputs: Sequence[Tensor], state: Sequence[Tensor]) -> None:
         self.step = Step(len(inputs), len(state), [], [], [], {}, [])
         self.values: list[Array] = []
+        self.open = True  # until the step has run
         self._slots: dict[int, Slot] = {}
         for x in inputs:
             self._new(x.data, x.edge is not None)
@@ -176,10 +175,15 @@ class Writer:
         self.step.dtypes.append(data.dtype.char)
         self.step.active.append(active and data.dtype.kind in "fc")
         self.values.append(data)
-        return Traced(self, data, len(self.values) - 1)
+        return Traced(self, len(self.values) - 1)
 
     def write(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
         """Run one op, and note it."""
+        if not self.open:
+            raise RuntimeError(
+                "scan: the step used a value that it had kept from an earlier run: let it be a "
+                "part of the state, which comes back as an argument"
+            )
         operands = [self._operand(x) for x in xs]
         arrays = [self.values[a] if isinstance(a, int) else a.value for a in operands]
         if op.fit is not None and any(
@@ -187,9 +191,8 @@ class Writer:
         ):
             raise Unwritable(f"{op.name} was given dtypes that need a conversion")
         xp = array_types[type(next(a for a in arrays if is_array(a)))]
-        active = op.differentiable and any(
-            self.step.active[a] for a in operands if isinstance(a, int)
-        )
+        recorded = op.differentiable and mode.recording
+        active = recorded and any(self.step.active[a] for a in operands if isinstance(a, int))
         ys: Any = (op.saving_forward if op.differentiable else op.forward)(xp, *arrays, **params)
         several = type(ys) is tuple
         parts = cast("tuple[Array, ...]", ys) if several else (ys,)
@@ -203,7 +206,7 @@ class Writer:
             if x.writer is not self:
                 raise Unwritable("the step kept a value of an earlier one")
             return x.slot
-        if isinstance(x, (bool, int, float, complex)):
+        if type(x) in _NUMBERS:
             return Number(x)
         return self._constant(x if isinstance(x, Tensor) else constant(x))
 
@@ -221,12 +224,19 @@ class Writer:
     def run(self, function: Callable[..., Any], inputs: Any, state: Any) -> tuple[Any, Any]:
         """Run the step on traced values of these structures, and note what it gives."""
         # not kept here, for they hold the writer
-        given = iter([Traced(self, x, slot) for slot, x in enumerate(self.values)])
+        given = iter([Traced(self, slot) for slot in range(len(self.values))])
         x = filled(inputs, given)
-        state, output = function(filled(state, given), x)
+        try:
+            state, output = function(filled(state, given), x)
+        finally:
+            self.open = False
         self.step.after = tuple([self._result(part) for part in flat(state)])
         self.step.output = tuple([self._result(part) for part in flat(output)])
         return state, output
+
+    def results(self, slots: Sequence[Slot]) -> list[Array]:
+        """The values of some slots."""
+        return [self.values[slot] for slot in slots]
 
     def _result(self, x: Any) -> Slot:
         slot = self._operand(x)

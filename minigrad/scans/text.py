@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,13 +18,14 @@ class Text:
         self.signature = signature
         self.lines: list[str] = []
         self.scope: dict[str, Any] = {"Later": Later, "flowed": flowed, "stack_for": stack_for}
+        self.scope |= {"inf": math.inf, "nan": math.nan}  # as numbers print
 
     def name(self, value: Any, prefix: str) -> str:
         """A name for something that the text calls."""
         for known, held in self.scope.items():
             if held is value:
                 return known
-        name = f"{prefix}_{len(self.scope)}"
+        name = f"{identifier(prefix)}__{len(self.scope)}"  # as no variable is called
         self.scope[name] = value
         return name
 

@@ -106,6 +106,7 @@ def test_arguments_stand_where_pytorch_has_them_and_are_shown() -> None:
         "LSTM(3, 4, bias=False, proj_size=2, "
         "num_layers=2, batch_first=True, dropout=0.25, bidirectional=True)"
     )
+    layer.flatten_parameters()
     assert repr(nn.RNN(3, 4, 1, "relu")) == "RNN(3, 4, nonlinearity='relu')"
     named = nn.Recurrent(nn.GRUCell, 3, 4, 2, reset="before")
     assert repr(named) == "Recurrent(GRUCell, 3, 4, reset='before', num_layers=2)"

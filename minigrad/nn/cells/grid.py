@@ -222,9 +222,10 @@ class GridLSTMCell(Cell):
     directions, every dropout. (More layers of it are grids whose memories in depth begin anew.)
 
     The state has what goes to the next step from all blocks, h and m (depth · H, B), and what came
-    out at the top (H, B), which the step does not read. weight_ih (2·H, I) and bias_ih are
-    GridLSTM's; weight_hh (depth · 8·H, 2·H) and bias_hh are those of its layers, one below the
-    other, or of one if they are tied. Raises ValueError unless depth is positive.
+    out at the top (H, B), which the step does not read. In a trace, the gates are those of the top
+    block. weight_ih (2·H, I) and bias_ih are GridLSTM's; weight_hh (depth · 8·H, 2·H) and bias_hh
+    are those of its layers, one below the other, or of one if they are tied.
+    Raises ValueError unless depth is positive.
 
     >>> import minigrad as mg
     >>> layer = mg.nn.Recurrent(mg.nn.GridLSTMCell, 4, 3, depth=2, bidirectional=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from minigrad.backend.native import blas
+from minigrad.backend.blas import blas
 from minigrad.fuse import fused_elementwise
 from minigrad.ops import Elementwise
 from minigrad.scans.machine.back import Backward
@@ -22,7 +22,7 @@ class Machine:
         library = blas()
         if library is None:
             raise Unfit
-        forward = Forward(Plan(_fused(plan.step), plan.xp, plan.recorded), library)
+        forward = Forward(Plan(_fused(plan.step), plan.xp, plan.present_results), library)
         self.forward = forward.forward
         self.backward = Backward(forward) if plan.recorded else None
 

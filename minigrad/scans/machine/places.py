@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array
-from minigrad.backend.native import Blas
+from minigrad.backend.blas import Blas
 from minigrad.fuse import FusedOp
 from minigrad.scans.machine.code import Code, Unfit, product, size_of
 from minigrad.scans.plan import Plan
