@@ -9,7 +9,6 @@ from minigrad.backend.base import Array as Array
 from minigrad.backend.base import Backend as Backend
 from minigrad.backend.base import Kernel as Kernel
 from minigrad.backend.base import Lanes as Lanes
-from minigrad.backend.memory import keep_pages as keep_pages  # importing it is what does it
 from minigrad.backend.numpy_ import NumpyBackend
 
 _numpy = NumpyBackend()
