@@ -94,7 +94,7 @@ def test_every_function_is_found() -> None:
     assert "nn.cells.lstm.lstm_gates" in FUNCTIONS
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_every_fused_function(name: str) -> None:
     for op, saving in ops_of(FUNCTIONS[name]):
         compiled, plain = both(op, saving)
