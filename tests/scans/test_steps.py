@@ -54,9 +54,11 @@ def everything(run, step, init, xs, leaves, pick, reverse):
     """Values, first and second gradients; of the results that `pick` names, if it names some."""
     results = flat(run(step, init, xs, reverse=reverse))
     values = [host(y) for y in results]
-    chosen = [y for k, y in enumerate(results) if (pick is None or k in pick) and y.requires_grad]
+    # a seed for every result: a scan may record one that the loop knows to be constant
     rng = np.random.default_rng(1)
-    seeds = [mg.tensor(rng.standard_normal(y.shape).astype(y.dtype)) for y in chosen]
+    drawn = [mg.tensor(rng.standard_normal(y.shape).astype(y.dtype)) for y in results]
+    asked = [k for k, y in enumerate(results) if (pick is None or k in pick) and y.requires_grad]
+    chosen, seeds = [results[k] for k in asked], [drawn[k] for k in asked]
     plain = mg.autograd.grad(chosen, leaves, seeds, retain_graph=True, allow_unused=True)
     first = mg.autograd.grad(chosen, leaves, seeds, create_graph=True, allow_unused=True)
     recorded = [g for g in first if g is not None and g.requires_grad]
