@@ -9,17 +9,30 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array
+from minigrad.backend.rows import rowwise
 from minigrad.op import JointOp, Op, V
 from minigrad.ops.normalise import by_blocks, merged, refuse_integers
 from minigrad.ops.reduce import Dims, axes_of, mean, sum
 from minigrad.ops.shape import permute, reshape
 
 
+# What becomes of a row, in C: the mean first, so that squares are small numbers' squares.
+def _standardize_text(eps: float, centre: bool) -> str:
+    return f"""
+        {"sum total = x" if centre else "total = 0"}
+        mean = total / n
+        sum squares = (x - mean) * (x - mean)
+        r = 1 / sqrt(squares / n + (T){eps!r})
+        each y = (x - mean) * r
+    """
+
+
+@rowwise("x[m,n] -> y[m,n], r[m,1]", _standardize_text)
 def _standardize_forward(
     xp: Any, x: Array, *, eps: float, centre: bool, axis: int
 ) -> tuple[Array, Array]:
     if axis == -2:
-        y, r = _standardize_forward(xp, x.swapaxes(-1, -2), eps=eps, centre=centre, axis=-1)
+        y, r = _standardize_forward.plain(xp, x.swapaxes(-1, -2), eps=eps, centre=centre, axis=-1)
         return y.swapaxes(-1, -2), r.swapaxes(-1, -2)
     shape = x.shape
     x = x.reshape(-1, shape[-1])
@@ -51,6 +64,18 @@ def _standardize_backward_rows(
 _standardize_backward_last = by_blocks(_standardize_backward_rows)
 
 
+@rowwise(
+    "g[m,n], y[m,n], r[m,1] -> gx[m,n]",
+    lambda centre: (
+        f"""
+        sum products = g * y
+        {"sum total = g" if centre else "total = 0"}
+        dot = products / n
+        mean = total / n
+        each gx = (g - mean - y * dot) * r
+    """
+    ),
+)
 def _standardize_backward(
     xp: Any, g: Array, y: Array, r: Array, *, centre: bool, axis: int
 ) -> Array:
@@ -114,6 +139,10 @@ def standardize(x: V, dim: Dims = -1, eps: float = 1e-5, centre: bool = True) ->
 # ---- layer normalisation: each block of rows is scaled and shifted while in the cache --------
 
 
+@rowwise(
+    "x[m,n], w[n], b[n] -> out[m,n], y[m,n], r[m,1]",
+    lambda eps, centre: f"{_standardize_text(eps, centre)}each out = y * w + b",
+)
 def _layer_norm_forward(
     xp: Any, x: Array, w: Array, b: Array | None = None, *, eps: float, centre: bool
 ) -> tuple[Array, Array, Array]:
@@ -128,6 +157,20 @@ def _layer_norm_forward(
     return out.reshape(shape), y.reshape(shape), r.reshape(*shape[:-1], 1)
 
 
+@rowwise(
+    "g[m,n], y[m,n], r[m,1], w[n] -> gx[m,n], gw[n], gb[n]",
+    lambda centre: (
+        f"""
+        sum products = g * w * y
+        {"sum sums = g * w" if centre else "sums = 0"}
+        total gw = g * y
+        total gb = g
+        dot = products / n
+        mean = sums / n
+        each gx = (g * w - mean - y * dot) * r
+    """
+    ),
+)
 def _layer_norm_backward(
     xp: Any, g: Array, y: Array, r: Array, w: Array, *, centre: bool
 ) -> tuple[Array, Array, Array]:
