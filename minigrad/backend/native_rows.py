@@ -19,6 +19,8 @@ from minigrad.backend.ufunc import TYPES, ufunc
 # do. What lies otherwise, and a last row that is not of whole blocks, is copied to where it does.
 # A sum has a part for each lane, and each part is made of sums of SHORT__ numbers: added one by one
 # in float32, 10⁵ equal numbers give a sum whose last four digits are wrong.
+# libmvec computes exponentials that are no normal numbers one by one: a softmax of masked rows took
+# 9 times as long. They count as 0.
 ROWS_HEAD = """
 #include <stdlib.h>
 #define SHORT__ 16
@@ -31,16 +33,21 @@ ROWS_HEAD = """
     LANE__(j) { all_##s[j] = of##__(all_##s[j], few_##s[j]); few_##s[j] = nothing_##of; }
 #define FOLD__(s, of) for (int w = LANES__ / 2; w; w /= 2) \
     for (int j = 0; j < w; j++) all_##s[j] = of##__(all_##s[j], all_##s[j + w]);
+#define CONSTANTS__ const T u_n = n; T least__ = _Generic((T)0, float: -87.0f, default: -708.0); \
+    __asm__("" : "+m"(least__)); /* or gcc sees that what is below becomes 0, and leaves it as it is */
+#define SMALL__ _Generic((T)0, float: 1.7e-38f, default: 3.4e-308)
+#undef exp
+#define exp(x) ({ const T e = (x), y = OF(exp, e < least__ ? least__ : e); y < SMALL__ ? (T)0 : y; })
 #define LOWEST _Generic((T)0, float: -3.4028234663852886e38f, default: -1.7976931348623157e308)
 """
 
 _FUNCTIONS = """
 static void row_{name}(intptr_t n, T *const *at) {{
-    const T u_n = n;
+    CONSTANTS__
 {row}
 }}
 static void columns_{name}(intptr_t n, T *const *at, const intptr_t *along) {{
-    const T u_n = n;
+    CONSTANTS__
 {columns}
 }}
 static void rows_{name}(intptr_t m, intptr_t n, T *const *at, const intptr_t *down,
@@ -143,6 +150,7 @@ class _Body:
         self.columns = columns
         once = {line.name for line in lines if line.kind in ("", "sum", "max")}
         self.once = once | (set(self.operands) - self.wide)
+        self.passing = {line.name for line in lines if line.kind == "each"} - self.wide
         self.variables = {line.name for line in lines} | set(self.operands) | {"n"}
         size = "[LANES__]" if columns else ""
         self.text = [f"T u_{name}{size};" for name in sorted(self.once)]
@@ -189,6 +197,9 @@ class _Body:
         known: set[str] = set()
         inner: list[str] = []
         for line in group:
+            lost = line.reads & self.passing - known
+            if lost:
+                raise ValueError(f"{sorted(lost)} of an earlier loop over the row: give them again")
             loaded = sorted(line.reads & self.wide - known)
             inner += [f"T u_{name} = {self._place(name)};" for name in loaded]
             known.update(loaded)

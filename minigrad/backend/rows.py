@@ -45,7 +45,7 @@ class Rowwise:
     def __call__(self, xp: Any, *xs: Any, **params: Any) -> Any:
         if not xp.native:
             return self.plain(xp, *xs, **params)
-        key = (len(xs), *params.values())
+        key = (len(xs), *params.items())
         run = self._runs.get(key)
         if run is None:
             from minigrad.backend.native_rows import compiled  # brings modules that few need
