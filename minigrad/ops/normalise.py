@@ -70,10 +70,15 @@ def merged(x: Any, dims: Sequence[int]) -> Any:
 # ---- log-sum-exp -----------------------------------------------------------------------------
 
 
-def _logsumexp_rows(xp: Any, out: Array, x: Array) -> None:
+def _finite_rows(xp: Any, out: Array, x: Array) -> None:
+    """The log-sum-exp of each row, the least number there is where every x is -∞."""
     top, total = xp.exp_below_top(x, xp.empty_like(x))
-    y = xp.log(total) + top
-    out[...] = xp.where(top == float(np.finfo(x.dtype).min), -math.inf, y)[:, 0]
+    xp.add(xp.log(total)[:, 0], top[:, 0], out)
+
+
+def _logsumexp_rows(xp: Any, out: Array, x: Array) -> None:
+    _finite_rows(xp, out, x)
+    out[...] = xp.where(out == float(np.finfo(x.dtype).min), -math.inf, out)
 
 
 def _shares_rows(xp: Any, out: Array, x: Array, g: Array, y: Array) -> None:
@@ -124,13 +129,16 @@ def _at(xp: Any, x: Array, classes: Array) -> tuple[Array, tuple[Array, Array]]:
     return rows, (xp.arange(len(rows)), classes.reshape(-1))
 
 
+_log_sum = by_blocks(_finite_rows, column=True)  # finite, so that x - total is -∞, not NaN
+
+
 def _cross_entropy_forward(xp: Any, x: Array, classes: Array) -> tuple[Array, Array]:
     if classes.size and not 0 <= int(classes.min()) <= int(classes.max()) < x.shape[-1]:
         raise IndexError(
             f"softmax_cross_entropy: classes run from {int(classes.min())} to "
             f"{int(classes.max())}, but x {x.shape} has {x.shape[-1]} of them"
         )
-    total = _logsumexp.forward(xp, x)
+    total = _log_sum(xp, x)
     rows, picked = _at(xp, x, classes)
     return total - rows[picked].reshape(total.shape), total
 
@@ -156,10 +164,9 @@ _pull_softmax_cross_entropy = Op(
 def _cross_entropy_rule(gs: Any, ys: Any, x: Any, classes: Any) -> list[Any]:
     (g, g_total), (_, total) = gs, ys
     if g is None:
-        return [_pull_logsumexp(g_total, total, x), None]
+        return [_shares(x, g_total, total), None]
     a = g if g_total is None else g + g_total
-    finite = where(total == -math.inf, 0.0, total)
-    return [_pull_softmax_cross_entropy(x, a, g, finite, classes), None]
+    return [_pull_softmax_cross_entropy(x, a, g, total, classes), None]
 
 
 _softmax_cross_entropy = JointOp(
@@ -170,8 +177,8 @@ _softmax_cross_entropy = JointOp(
 def softmax_cross_entropy(x: V, classes: Any) -> tuple[V, V]:
     """-ln softmax(x)_t of each row of x (…, C), whose class is t, and ln Σ eˣ.
 
-    classes: integers (…) from 0 to C - 1. Raises ValueError for another shape, IndexError for
-    another class.
+    classes: integers (…) from 0 to C - 1. Where every x is -∞, the first is ∞, and the second the
+    least number of the dtype. Raises ValueError for another shape, IndexError for another class.
 
     >>> import minigrad as mg
     >>> loss, total = mg.softmax_cross_entropy(mg.tensor([[0.0, 0.0]]), mg.tensor([1]))
