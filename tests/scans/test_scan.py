@@ -257,7 +257,9 @@ def test_the_error_of_a_step_is_the_user_s_own():
         scan(lambda s, x: (mg.matmul(s, x), s), mg.ones(2, 3), mg.ones(T, 2, 2))
 
 
-def test_few_steps_run_as_they_stand(written):
+def test_few_steps_run_as_they_stand(written, backend):
+    if backend == "native":
+        pytest.skip("compiled steps round as they do, so even one runs compiled")
     w, s, x = weights((H, H), (H, B), (SHORTEST - 1, H, B))
     _, y = scan(functools.partial(elman, w, w), s, x)
     assert not written

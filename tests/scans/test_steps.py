@@ -303,13 +303,14 @@ def test_non_contiguous_inputs():
         same(lambda h, p: alike(mg.tanh(w @ h + p)), s, xs, [w, s], None, reverse)
 
 
-def test_more_steps_than_are_known_in_threads():
+def test_more_steps_than_are_known_in_threads(backend):
     def work(seed):
         for k in range(KNOWN // 4):
             step = functools.partial(scaled, (k + seed * KNOWN) / 1e4)
             with mg.no_grad():
                 y, z = (host(run(step, s, x)[1]) for run in (scan, by_steps))
-            np.testing.assert_array_equal(y, z)
+            # machine code may join a product and a sum, without rounding in between
+            np.testing.assert_allclose(y, z, rtol=1e-12 if backend == "native" else 0)
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, range(6)))
