@@ -26,18 +26,20 @@ class Source:
     dim: int | None = None
 
 
-def fused(step: Step, numbers: bool = True) -> Step:
+def fused(step: Step, *, alone: bool, numbers: bool) -> Step:
     """The step with each group of elementwise lines as one fused op.
 
-    A value's equal pieces (`gates.chunk(4)`) become chunks of one argument. Python numbers become
-    part of the op's code; without `numbers`, lines that have some stay as they are.
+    A value's equal pieces (`gates.chunk(4)`) become chunks of one argument. A group of one line
+    becomes a fused op only if those `alone` shall, too. Python numbers become part of the op's
+    code; without `numbers`, lines that have some stay as they are.
     """
     made = replace(
         step, lines=[], shapes=[*step.shapes], dtypes=[*step.dtypes], active=[*step.active]
     )
     pieces = _pieces(step)
     for group in grouped(step, lambda line: is_fusible(step, line, numbers)):
-        line = _fused_line(made, step, group.lines, pieces) if group.joins else None
+        kernel = group.joins and (alone or len(group.lines) > 1)
+        line = _fused_line(made, step, group.lines, pieces) if kernel else None
         made.lines += group.lines if line is None else [line]
     read = {*made.after, *made.output, *(a for line in made.lines for a in line.slots)}
     made.lines = [
