@@ -156,6 +156,11 @@ def softmax(x: np.ndarray, dim: int) -> np.ndarray:
     return np.exp(x) / np.exp(x).sum(axis=dim, keepdims=True)
 
 
+def softmax_cross_entropy(x: np.ndarray, classes: np.ndarray) -> tuple[Any, Any]:
+    total = logsumexp(x, axis=(-1,), keepdims=False)
+    return total - np.take_along_axis(x, classes[..., None], -1)[..., 0], total
+
+
 def argsort(x: np.ndarray, dim: int, descending: bool) -> np.ndarray:
     return np.argsort(-x if descending else x, axis=dim, kind="stable")
 
@@ -213,6 +218,7 @@ REDUCTIONS = [
     Row(mg.logsumexp, along(logsumexp), REDUCED),
     Row(mg.softmax, softmax, AN_AXIS),
     Row(mg.log_softmax, lambda x, dim: np.log(softmax(x, dim)), AN_AXIS),
+    Row(mg.softmax_cross_entropy, softmax_cross_entropy, draws.classified),
     Row(
         mg.standardize,
         standardize,

@@ -39,10 +39,8 @@ def cross_entropy(
     if target.shape == input.shape:
         return _of_probabilities(input, target, weight, reduction, label_smoothing)
     rows = _rows("cross_entropy", input, target, weight, ignore_index)
-    # log-sum-exp comes last, so first when going back: into its gradient the other is written
-    picked = rows.picked()
-    total = ops.logsumexp(rows.x, -1)
-    loss = rows.weighted(total - picked)
+    loss, total = ops.softmax_cross_entropy(rows.x, rows.classes)
+    loss = rows.weighted(loss)
     if label_smoothing:
         spread = rows.counted(_weighted_sum(total, rows.x, weight) / rows.x.shape[-1])
         loss = (1 - label_smoothing) * loss + label_smoothing * spread
@@ -114,7 +112,8 @@ def _rows(
 
 
 def _within(classes: Tensor, extent: int) -> bool:
-    return not classes.numel() or 0 <= int(classes.min()) <= int(classes.max()) < extent
+    array = classes.data
+    return not array.size or 0 <= int(array.min()) <= int(array.max()) < extent
 
 
 def _check(name: str, input: Tensor, weight: Tensor | None) -> None:

@@ -77,6 +77,7 @@ from minigrad.ops.moments import standardize as standardize
 from minigrad.ops.normalise import log_softmax as log_softmax
 from minigrad.ops.normalise import logsumexp as logsumexp
 from minigrad.ops.normalise import softmax as softmax
+from minigrad.ops.normalise import softmax_cross_entropy as softmax_cross_entropy
 from minigrad.ops.operators import Operators as Operators
 from minigrad.ops.reduce import Extreme as Extreme
 from minigrad.ops.reduce import all as all

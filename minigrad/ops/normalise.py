@@ -1,4 +1,4 @@
-"""Ops that normalise along an axis by exponentials: log-sum-exp, softmax and its logarithm."""
+"""Ops that normalise along an axis by exponentials: log-sum-exp, softmax, cross entropy."""
 
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
 # Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array
-from minigrad.gathering import Later
-from minigrad.op import Op, V
+from minigrad.op import JointOp, Op, V
 from minigrad.ops.elementwise import exp, where
+from minigrad.ops.index import gather
 from minigrad.ops.reduce import Dims, axes_of, sum
-from minigrad.ops.shape import axis_of, movedim, permute, reshape, unsqueeze
+from minigrad.ops.shape import axis_of, movedim, permute, reshape, squeeze, unsqueeze
 
 # The ops work along the last axis, a block of rows at a time, written into `out`; the functions
 # bring other axes there. A *column* holds one number a row: (rows, 1).
@@ -24,12 +24,13 @@ from minigrad.ops.shape import axis_of, movedim, permute, reshape, unsqueeze
 def by_blocks(kernel: Any, column: bool = False) -> Any:
     """Make a forward of `kernel(xp, out, *xs)`, which sees some rows of each, (rows, n) or (rows,).
 
-    The first of xs gives the shape of the output; with `column` that is one number a row.
+    The first of xs gives the shape of the output, and the floating ones its dtype; with `column`
+    that is one number a row.
     """
 
     def forward(xp: Any, *xs: Array, **params: Any) -> Array:
-        shape = xs[0].shape
-        rows, dtype = math.prod(shape[:-1]), np.result_type(*[x.dtype for x in xs])
+        shape, dtypes = xs[0].shape, [x.dtype for x in xs if x.dtype.kind == "f"]
+        rows, dtype = math.prod(shape[:-1]), np.result_type(*dtypes)
         flat = [x.reshape(rows, *x.shape[len(shape) - 1 :]) for x in xs]
         out = xp.empty((rows,) if column else (rows, shape[-1]), dtype)
         if out.size:
@@ -69,22 +70,19 @@ def merged(x: Any, dims: Sequence[int]) -> Any:
 # ---- log-sum-exp -----------------------------------------------------------------------------
 
 
-def _logsumexp_rows(xp: Any, out: Array, x: Array) -> None:
+def _finite_rows(xp: Any, out: Array, x: Array) -> None:
+    """The log-sum-exp of each row, the least number there is where every x is -∞."""
     top, total = xp.exp_below_top(x, xp.empty_like(x))
-    y = xp.log(total) + top
-    out[...] = xp.where(top == float(np.finfo(x.dtype).min), -math.inf, y)[:, 0]
+    xp.add(xp.log(total)[:, 0], top[:, 0], out)
+
+
+def _logsumexp_rows(xp: Any, out: Array, x: Array) -> None:
+    _finite_rows(xp, out, x)
+    out[...] = xp.where(out == float(np.finfo(x.dtype).min), -math.inf, out)
 
 
 def _shares_rows(xp: Any, out: Array, x: Array, g: Array, y: Array) -> None:
     xp.exp_shares(x, y[:, None], g[:, None], out)
-
-
-def _settle_shares(into: Array | None, waiting: list[Later]) -> Array:
-    """Nothing is saved by waiting, but a scatter that follows is written into this array."""
-    for later in waiting:
-        share = later.run()
-        into = share if into is None else into + share
-    return into
 
 
 _shares = Op(
@@ -93,12 +91,17 @@ _shares = Op(
     lambda h, e, _x, _g, _y: h * e,
     lambda h, _e, x, _g, y: sum(h * exp(x - unsqueeze(y, -1)), -1),
     lambda h, e, _x, _g, _y: -sum(h * e, -1),
-    settle=_settle_shares,
 )
+
+
+def _pull_logsumexp(g: Any, y: Any, x: Any) -> Any:
+    return _shares(x, g, where(y == -math.inf, 0.0, y))  # e^-∞ is 0, and not e^(-∞ + ∞)
+
+
 _logsumexp = Op(
     "logsumexp",
     by_blocks(_logsumexp_rows, column=True),
-    lambda g, y, x: Later(_shares, x, g, where(y == -math.inf, 0.0, y)),
+    _pull_logsumexp,
 )
 
 
@@ -115,6 +118,83 @@ def logsumexp(x: V, dim: Dims = None, keepdim: bool = False) -> V:
         raise ValueError(f"logsumexp over no elements: shape {x.shape}, dim {dim}")
     y = _logsumexp(merged(x, dims))
     return reshape(y, [1 if a in dims else n for a, n in enumerate(x.shape)]) if keepdim else y
+
+
+# ---- cross entropy with one class a row ------------------------------------------------------
+
+
+def _at(xp: Any, x: Array, classes: Array) -> tuple[Array, tuple[Array, Array]]:
+    """x (…, C) as rows, and the index of the class (…) of each."""
+    rows = x.reshape(-1, x.shape[-1])
+    return rows, (xp.arange(len(rows)), classes.reshape(-1))
+
+
+_log_sum = by_blocks(_finite_rows, column=True)  # finite, so that x - total is -∞, not NaN
+
+
+def _cross_entropy_forward(xp: Any, x: Array, classes: Array) -> tuple[Array, Array]:
+    if classes.size and not 0 <= int(classes.min()) <= int(classes.max()) < x.shape[-1]:
+        raise IndexError(
+            f"softmax_cross_entropy: classes run from {int(classes.min())} to "
+            f"{int(classes.max())}, but x {x.shape} has {x.shape[-1]} of them"
+        )
+    total = _log_sum(xp, x)
+    rows, picked = _at(xp, x, classes)
+    return total - rows[picked].reshape(total.shape), total
+
+
+def _cross_entropy_backward_rows(
+    xp: Any, out: Array, x: Array, g_x: Array, g: Array, total: Array, classes: Array
+) -> None:
+    xp.exp_shares(x, total[:, None], g_x[:, None], out)
+    rows, picked = _at(xp, out, classes)
+    rows[picked] -= g
+
+
+_pull_softmax_cross_entropy = Op(
+    "softmax_cross_entropy_backward",  # a · exp(x - total), less b at the class
+    by_blocks(_cross_entropy_backward_rows),
+    lambda h, _gx, x, a, _b, total, _t: h * _shares(x, a, total),
+    lambda h, _gx, x, _a, _b, total, _t: sum(h * exp(x - unsqueeze(total, -1)), -1),
+    lambda h, _gx, _x, _a, _b, _total, t: -squeeze(gather(h, -1, unsqueeze(t, -1)), -1),
+    lambda h, _gx, x, a, _b, total, _t: -sum(h * _shares(x, a, total), -1),
+)
+
+
+def _cross_entropy_rule(gs: Any, ys: Any, x: Any, classes: Any) -> list[Any]:
+    (g, g_total), (_, total) = gs, ys
+    if g is None:
+        return [_shares(x, g_total, total), None]
+    a = g if g_total is None else g + g_total
+    return [_pull_softmax_cross_entropy(x, a, g, total, classes), None]
+
+
+_softmax_cross_entropy = JointOp(
+    "softmax_cross_entropy", _cross_entropy_forward, _cross_entropy_rule, several=True
+)
+
+
+def softmax_cross_entropy(x: V, classes: Any) -> tuple[V, V]:
+    """-ln softmax(x)_t of each row of x (…, C), whose class is t, and ln Σ eˣ.
+
+    classes: integers (…) from 0 to C - 1. Where every x is -∞, the first is ∞, and the second the
+    least number of the dtype. Raises ValueError for another shape, IndexError for another class.
+
+    >>> import minigrad as mg
+    >>> loss, total = mg.softmax_cross_entropy(mg.tensor([[0.0, 0.0]]), mg.tensor([1]))
+    >>> loss
+    tensor([0.6931472])
+    """
+    tensor: Any = x
+    refuse_integers("softmax_cross_entropy", tensor)
+    if not tensor.ndim or classes.shape != tensor.shape[:-1] or classes.dtype.kind not in "iu":
+        raise ValueError(
+            f"softmax_cross_entropy: expected x (…, C) and integers (…), got {tensor.shape} and "
+            f"{classes.dtype} of shape {classes.shape}"
+        )
+    if tensor.shape[-1] == 0:
+        raise ValueError(f"softmax_cross_entropy over no elements: x {tensor.shape}")
+    return _softmax_cross_entropy(tensor, classes)
 
 
 # ---- softmax ---------------------------------------------------------------------------------

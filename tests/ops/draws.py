@@ -145,6 +145,12 @@ def looked_up(d: Draw, sides: Sides) -> Case:
     return Case((weight, d(arrays(sides.shapes(), np.int64, ((0, rows),)))), {})
 
 
+def classified(d: Draw, sides: Sides) -> Case:
+    """x (…, C), and one of the C classes for each row."""
+    x = d(arrays(sides.shapes(1)))
+    return Case((x, d(arrays(x.shape[:-1], np.int64, ((0, max(1, x.shape[-1])),)))), {})
+
+
 def widths(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
     pair = st.tuples(st.integers(0, 2), st.integers(0, 2))
     return st.tuples(*[pair] * len(shape))
