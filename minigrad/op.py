@@ -68,12 +68,16 @@ class Op:
     @overload
     def __call__(self, x: V, /, *xs: Any, **params: Any) -> V: ...
     def __call__(self, *xs: Any, **params: Any) -> Any:
+        xp = None
         for x in xs:
-            if type(x) not in array_types:  # asked first: a failing getattr is dearer
+            backend = array_types.get(x.__class__)
+            if backend is None:  # asked first: a failing getattr is dearer
                 run = getattr(x, "__run_op__", None)
                 if run is not None:
                     return run(self, xs, params)
-        return self.forward(backend_of(*xs), *xs, **params)
+            elif xp is None:
+                xp = backend
+        return self.forward(xp or backend_of(), *xs, **params)
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...

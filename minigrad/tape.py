@@ -169,9 +169,9 @@ def _pull(
             if edge is not None and need and gx is not None:
                 _deliver(table, edge, gx, lift, op.fit)
         return
-    for edge, rule in zip(edges, op.rules, strict=False):  # a trailing input may be optional
+    for k, edge in enumerate(edges):
         if edge is not None and (wanted is None or edge[0] in wanted):
-            gx = rule(g, y, *xs, **node.params)
+            gx = op.rules[k](g, y, *xs, **node.params)
             if gx is not None:
                 _deliver(table, edge, gx, lift, op.fit)
 

@@ -44,19 +44,17 @@ class Tensor(ops.Methods):
         dtype = self.data.dtype
         for x in xs:
             if isinstance(x, Tensor):
-                arrays.append(x.data)
-                if x.data.dtype is not dtype:
-                    mixed = True
-                edges.append(x.edge)
-                if x.edge is not None:
+                array, edge = x.data, x.edge
+                arrays.append(array)
+                edges.append(edge)
+                if edge is not None:
                     recorded = True
-            elif type(x) in _NUMBERS:
-                arrays.append(x)
-                edges.append(None)
-            elif hasattr(x, "__run_op__"):  # a symbol: the op is part of a function being fused
-                return x.__run_op__(op, xs, params)
+                if array.dtype is not dtype:
+                    mixed = True
+            elif type(x) not in _NUMBERS and hasattr(x, "__run_op__"):
+                return x.__run_op__(op, xs, params)  # a symbol: of a function being fused
             else:
-                arrays.append(constant(x))
+                arrays.append(x if type(x) in _NUMBERS else constant(x))
                 edges.append(None)
         if mixed and op.fit is not None:
             arrays = promoted(arrays)
@@ -67,9 +65,9 @@ class Tensor(ops.Methods):
         except Exception as error:
             explain(error, op, arrays)
             raise
-        if not recorded:
-            return _unrecorded(y)
-        return _recorded(op, y, arrays, edges, params)
+        if recorded:
+            return _recorded(op, y, arrays, edges, params)
+        return Tensor(y) if type(y) is not tuple else tuple(map(Tensor, cast("Any", y)))
 
     # ---- what it is --------------------------------------------------------------------------
 
@@ -296,18 +294,12 @@ class Tensor(ops.Methods):
             collect(leaf, g, create_graph)
 
 
-def _unrecorded(y: Any) -> Any:
-    """The outputs of an op as tensors off the tape."""
-    if type(y) is not tuple:
-        return Tensor(y)
-    return tuple([Tensor(part) for part in cast("tuple[Array, ...]", y)])
-
-
 def _recorded(
     op: Op, y: Any, arrays: list[Any], edges: list[Edge | None], params: dict[str, Any]
 ) -> Any:
     """The outputs of an op as tensors on a new node of the tape."""
-    saved = None if op.saves_xs is False else op.saved(arrays)
+    keep = op.saves_xs
+    saved = arrays if keep is True else None if keep is False else op.saved(arrays)
     ys = y if op.saves_y else None
     if type(y) is not tuple:
         return Tensor(y, (Node(op, saved, ys, params, edges, (y.shape,)), 0))

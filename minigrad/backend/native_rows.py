@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad.backend.base import Operand, RowKernel
 from minigrad.backend.library import built
 from minigrad.backend.native import HEAD
-from minigrad.backend.rows import Operand, RowKernel, Rowwise
 from minigrad.backend.ufunc import TYPES, ufunc
 
 # A row function is written twice: for one row whose numbers lie side by side, in whole blocks of
 # LANES__, and for LANES__ rows that lie side by side themselves, as the columns of an (H, B) matrix
 # do. What lies otherwise, and a last row that is not of whole blocks, is copied to where it does.
-# A sum has a part for each lane, and each part is made of sums of SHORT__ numbers: added one by one
-# in float32, 10⁵ equal numbers give a sum whose last four digits are wrong.
-# libmvec computes exponentials that are no normal numbers one by one: a softmax of masked rows took
-# 9 times as long. They count as 0.
+# A sum has a part for each lane, and each part is the sum, in double, of sums of SHORT__ numbers:
+# added one by one in float32, 10⁵ equal numbers give a sum whose last four digits are wrong.
+# libmvec computes exponentials that are no normal numbers one by one, so that a softmax of masked
+# rows took 9 times as long: they count as 0.
 ROWS_HEAD = """
 #include <stdlib.h>
 #define SHORT__ 16
@@ -31,13 +31,16 @@ ROWS_HEAD = """
 #define nothing_max -INFINITY
 #define FLUSH__(s, of) \
     LANE__(j) { all_##s[j] = of##__(all_##s[j], few_##s[j]); few_##s[j] = nothing_##of; }
-#define FOLD__(s, of) for (int w = LANES__ / 2; w; w /= 2) \
-    for (int j = 0; j < w; j++) all_##s[j] = of##__(all_##s[j], all_##s[j + w]);
+#define HALVED__(s, of, w) \
+    for (int j = 0; j < (w); j++) all_##s[j] = of##__(all_##s[j], all_##s[j + (w)]);
+#define FOLD__(s, of) \
+    HALVED__(s, of, 8) HALVED__(s, of, 4) HALVED__(s, of, 2) s = of##__(all_##s[0], all_##s[1]);
 #define CONSTANTS__ const T u_n = n; T least__ = _Generic((T)0, float: -87.0f, default: -708.0); \
-    __asm__("" : "+m"(least__)); /* or gcc sees that what is below becomes 0, and leaves it as it is */
+    __asm__("" : "+m"(least__)); /* if gcc saw that what is below becomes 0, it would let it be */
 #define SMALL__ _Generic((T)0, float: 1.7e-38f, default: 3.4e-308)
 #undef exp
-#define exp(x) ({ const T e = (x), y = OF(exp, e < least__ ? least__ : e); y < SMALL__ ? (T)0 : y; })
+#define exp(x) ({ const T e = (x), y = OF(exp, e < least__ ? least__ : e); \
+    y < SMALL__ ? (T)0 : y; })
 #define LOWEST _Generic((T)0, float: -3.4028234663852886e38f, default: -1.7976931348623157e308)
 """
 
@@ -193,7 +196,7 @@ class _Body:
 
     def _loop(self, group: Sequence[_Line]) -> None:
         """The statements for each place in the row."""
-        made = [(line.name, line.kind) for line in group if line.kind in ("sum", "max")]
+        made = [(f"u_{line.name}", line.kind) for line in group if line.kind in ("sum", "max")]
         known: set[str] = set()
         inner: list[str] = []
         for line in group:
@@ -207,7 +210,7 @@ class _Body:
         step, k = ("1", "i") if self.columns else ("LANES__", "i / LANES__")
         self.text += [
             "{",
-            *(f"T all_{s}[LANES__], few_{s}[LANES__];" for s, _ in made),
+            *(f"double all_{s}[LANES__]; T few_{s}[LANES__];" for s, _ in made),
             *(f"LANE__(j) all_{s}[j] = few_{s}[j] = nothing_{of};" for s, of in made),
             f"for (intptr_t i = 0; i < n; i += {step}) {{",
             "    const int here = n - i < LANES__ ? n - i : LANES__;",
@@ -217,8 +220,8 @@ class _Body:
             *(f"FLUSH__({s}, {of})" for s, of in made),
         ]
         for s, of in made:
-            one = f"FOLD__({s}, {of}) u_{s} = all_{s}[0];"
-            self.text.append(f"LANE__(j) u_{s}[j] = all_{s}[j];" if self.columns else one)
+            one = f"FOLD__({s}, {of})"
+            self.text.append(f"LANE__(j) {s}[j] = all_{s}[j];" if self.columns else one)
         self.text.append("}")
 
     def _statements(self, line: _Line, known: set[str]) -> list[str]:
@@ -234,7 +237,7 @@ class _Body:
         part = value if self.columns else f"j < here ? {value} : nothing_{kind}"
         return [
             f"const T part_{name} = {part};",
-            f"few_{name}[j] = {kind}__(few_{name}[j], part_{name});",
+            f"few_u_{name}[j] = {kind}__(few_u_{name}[j], part_{name});",
         ]
 
 
@@ -281,10 +284,9 @@ _LAST_BUT_ONE = {
 }
 
 
-def compiled(rows: Rowwise, count: int, params: dict[str, Any]) -> Callable[..., Any]:
-    """A forward like `rows`, that runs compiled code where all arrays have one such dtype."""
-    kernel, plain = rows.kernel(count, **params), rows.plain
-    how = _LAST if params.get("axis", -1) == -1 else _LAST_BUT_ONE
+def compiled(kernel: RowKernel, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """A function like `plain` that runs compiled code where all arrays have one such dtype."""
+    how = {-1: _LAST, -2: _LAST_BUT_ONE}[kernel.axis]
     xs = {f"x{k}": how[operand.axes] for k, operand in enumerate(kernel.inputs)}
     ys = {f"y{k}": how[operand.axes] for k, operand in enumerate(kernel.outputs)}
     given = ", ".join(xs)
@@ -301,13 +303,13 @@ def compiled(rows: Rowwise, count: int, params: dict[str, Any]) -> Callable[...,
         f"return {', '.join(back)}",
     ]
     text = "\n".join([f"def run(xp, {given}, **params):", *(f"    {line}" for line in lines)])
-    call = _ufunc(kernel, plain.__name__)
+    call = _ufunc(kernel)
     scope: dict[str, Any] = {"plain": plain, "call": call, "empty_like": np.empty_like}
-    exec(compile(text, f"<native {plain.__name__}>", "exec"), scope)
+    exec(compile(text, f"<native {kernel.name}>", "exec"), scope)
     return scope["run"]
 
 
-def _ufunc(kernel: RowKernel, name: str) -> Callable[..., Any]:
+def _ufunc(kernel: RowKernel) -> Callable[..., Any]:
     count = len(kernel.operands)
     down, along, k = ["0"] * count, ["0"] * count, count
     for i, operand in enumerate(kernel.operands):
@@ -334,4 +336,4 @@ def _ufunc(kernel: RowKernel, name: str) -> Callable[..., Any]:
     library = ctypes.CDLL(str(built(HEAD + ROWS_HEAD + source)))
     axes = [",".join(f"({x.axes})" for x in of) for of in (kernel.inputs, kernel.outputs)]
     signature = "->".join(axes)
-    return ufunc(library, name, len(kernel.inputs), len(kernel.outputs), signature)
+    return ufunc(library, kernel.name, len(kernel.inputs), len(kernel.outputs), signature)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend.base import Array, Backend, Kernel
+from minigrad.backend.base import Array, Backend, Kernel, RowKernel
 from minigrad.backend.erf import erf
 from minigrad.backend.memory import keep_pages
 from minigrad.backend.where import where
@@ -18,6 +18,7 @@ FEW = 1024  # numbers below which that does not pay
 LARGE = 2**17  # numbers from which a fused function goes through its arrays in blocks
 HIGHEST = 60.0  # x whose exponentials can be summed as they are, in float32 and float64
 LEAST = 1e-9  # what a row's exponentials must sum to
+LONG, MANY = 2**11, 2**14  # bytes of a row, and numbers, from which `by_row` saves a copy
 CACHE = 2**19  # bytes of each array to compute on at a time: 2¹⁸ and 2²⁰ take 0–8 % longer
 
 
@@ -53,9 +54,18 @@ class NumpyBackend(Backend):
 
         return compiled(kernel, run, self)
 
+    def compile_rows(self, kernel: RowKernel, plain: Callable[..., Any]) -> Callable[..., Any]:
+        if not self.native:
+            return plain
+        from minigrad.backend.native_rows import compiled  # brings modules that few need
+
+        return compiled(kernel, plain)
+
     def by_row(self, ufunc: Any, x: Array, column: Array, out: Array | None = None) -> Array:
-        # NumPy copies a broadcast operand into its buffer where a row fits there: 43 → 20 µs for
-        # (256, 512) in float32 when none does.
+        # NumPy copies a broadcast operand into its buffer where a row fits there: 29 → 21 µs for
+        # (256, 512) in float32 when none does; but (2048, 64) takes 67 µs without it, 23 with it.
+        if x.size < MANY or x.shape[-1] * x.itemsize < LONG:
+            return super().by_row(ufunc, x, column, out)
         size = np.setbufsize(16)
         try:
             return ufunc(x, column) if out is None else ufunc(x, column, out)

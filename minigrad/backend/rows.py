@@ -4,31 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from minigrad.backend.base import Operand, RowKernel
+
 Forward = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Operand:
-    """An array that a row function reads or gives: its name and its axes, of m rows and n."""
-
-    name: str
-    axes: str  # "m,n", "m,1" (one number a row), "m" (that without its axis), "n" (for all rows)
-
-
-@dataclass(frozen=True)
-class RowKernel:
-    """A row function for the native backend: its operands, and the text of one row."""
-
-    inputs: tuple[Operand, ...]
-    outputs: tuple[Operand, ...]
-    text: str
-
-    @property
-    def operands(self) -> tuple[Operand, ...]:
-        return (*self.inputs, *self.outputs)
 
 
 class Rowwise:
@@ -48,9 +28,7 @@ class Rowwise:
         key = (len(xs), *params.items())
         run = self._runs.get(key)
         if run is None:
-            from minigrad.backend.native_rows import compiled  # brings modules that few need
-
-            run = self._runs[key] = compiled(self, len(xs), params)
+            run = self._runs[key] = xp.compile_rows(self.kernel(len(xs), **params), self.plain)
         return run(xp, *xs, **params)
 
     def kernel(self, count: int, axis: int = -1, **params: Any) -> RowKernel:
@@ -58,7 +36,7 @@ class Rowwise:
         text = self.text if isinstance(self.text, str) else self.text(**params)
         for absent in self.inputs[count:]:
             text = f"{absent.name} = 0\n{text}"
-        return RowKernel(self.inputs[:count], self.outputs, text)
+        return RowKernel(self.__name__, self.inputs[:count], self.outputs, text, axis)
 
 
 def rowwise(signature: str, text: str | Callable[..., str]) -> Callable[[Forward], Rowwise]:

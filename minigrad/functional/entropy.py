@@ -112,7 +112,8 @@ def _rows(
 
 
 def _within(classes: Tensor, extent: int) -> bool:
-    return not classes.numel() or 0 <= int(classes.min()) <= int(classes.max()) < extent
+    array = classes.data
+    return not array.size or 0 <= int(array.min()) <= int(array.max()) < extent
 
 
 def _check(name: str, input: Tensor, weight: Tensor | None) -> None:

@@ -15,10 +15,11 @@ Shape = tuple[int, ...]
 
 def _sum_to(_xp: Any, x: Array, *, shape: Shape) -> Array:
     extra = x.ndim - len(shape)
-    axes = tuple(
-        axis for axis in range(x.ndim) if axis < extra or shape[axis - extra] != x.shape[axis]
-    )
-    return x.sum(axis=axes).reshape(shape)
+    if shape == x.shape[extra:]:
+        return x.sum(axis=tuple(range(extra)))
+    full = (*x.shape[:extra], *shape)
+    axes = [axis for axis, n in enumerate(full) if axis < extra or n != x.shape[axis]]
+    return x.sum(axis=tuple(axes)).reshape(shape)
 
 
 def settle_by_adding(into: Array | None, waiting: list[Later]) -> Array:

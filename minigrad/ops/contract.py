@@ -56,8 +56,11 @@ def _settle_matmul(into: Array | None, waiting: list[Later]) -> Array:
 
 
 def _matmul_forward(xp: Any, a: Array, b: Array) -> Array:
-    if a.ndim > 2 and b.ndim == 2:  # one product instead of one per leading index
+    # one product instead of one per leading index
+    if a.ndim > 2 and b.ndim == 2:
         return xp.matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
+    if a.ndim == 2 and b.ndim == 3 and b.swapaxes(0, 1).flags.c_contiguous:  # lies as (n, T, B)
+        return xp.matmul(a, _columns(b)).reshape(len(a), len(b), b.shape[2]).swapaxes(0, 1)
     return xp.matmul(a, b)
 
 

@@ -72,7 +72,6 @@ def merged(x: Any, dims: Sequence[int]) -> Any:
 
 # ---- log-sum-exp -----------------------------------------------------------------------------
 
-
 # In C: the largest number of the row, but finite, and the sum of what lies below it.
 _BELOW_TOP = """
     max highest = x
@@ -82,15 +81,17 @@ _BELOW_TOP = """
 """
 
 
-@rowwise(
-    "x[m,n] -> y[m]",
-    f"{_BELOW_TOP}y = top > LOWEST || total != total ? log(total) + top : -INFINITY",
-)
+@rowwise("x[m,n] -> y[m]", f"{_BELOW_TOP}y = log(total) + top")
 @functools.partial(by_blocks, column=True)
-def _logsumexp_forward(xp: Any, out: Array, x: Array) -> None:
+def _finite_logsumexp(xp: Any, out: Array, x: Array) -> None:
+    """The log-sum-exp of each row, the least number there is where every x is -∞."""
     top, total = xp.exp_below_top(x, xp.empty_like(x))
-    y = xp.log(total) + top
-    out[...] = xp.where(top == float(np.finfo(x.dtype).min), -math.inf, y)[:, 0]
+    xp.add(xp.log(total)[:, 0], top[:, 0], out)
+
+
+def _logsumexp_forward(xp: Any, x: Array) -> Array:
+    y = _finite_logsumexp(xp, x)
+    return xp.where(y == float(np.finfo(x.dtype).min), -math.inf, y)
 
 
 @rowwise("x[m,n], g[m], y[m] -> out[m,n]", "each out = g * exp(x - y)")
@@ -112,11 +113,7 @@ def _pull_logsumexp(g: Any, y: Any, x: Any) -> Any:
     return _shares(x, g, where(y == -math.inf, 0.0, y))  # e^-∞ is 0, and not e^(-∞ + ∞)
 
 
-_logsumexp = Op(
-    "logsumexp",
-    _logsumexp_forward,
-    _pull_logsumexp,
-)
+_logsumexp = Op("logsumexp", _logsumexp_forward, _pull_logsumexp)
 
 
 def logsumexp(x: V, dim: Dims = None, keepdim: bool = False) -> V:
@@ -149,7 +146,7 @@ def _cross_entropy_forward(xp: Any, x: Array, classes: Array) -> tuple[Array, Ar
             f"softmax_cross_entropy: classes run from {int(classes.min())} to "
             f"{int(classes.max())}, but x {x.shape} has {x.shape[-1]} of them"
         )
-    total = _logsumexp.forward(xp, x)
+    total = _finite_logsumexp(xp, x)  # so that x - total is -∞, not NaN
     rows, picked = _at(xp, x, classes)
     return total - rows[picked].reshape(total.shape), total
 
@@ -176,10 +173,9 @@ _pull_softmax_cross_entropy = Op(
 def _cross_entropy_rule(gs: Any, ys: Any, x: Any, classes: Any) -> list[Any]:
     (g, g_total), (_, total) = gs, ys
     if g is None:
-        return [_pull_logsumexp(g_total, total, x), None]
+        return [_shares(x, g_total, total), None]
     a = g if g_total is None else g + g_total
-    finite = where(total == -math.inf, 0.0, total)
-    return [_pull_softmax_cross_entropy(x, a, g, finite, classes), None]
+    return [_pull_softmax_cross_entropy(x, a, g, total, classes), None]
 
 
 _softmax_cross_entropy = JointOp(
@@ -190,8 +186,8 @@ _softmax_cross_entropy = JointOp(
 def softmax_cross_entropy(x: V, classes: Any) -> tuple[V, V]:
     """-ln softmax(x)_t of each row of x (…, C), whose class is t, and ln Σ eˣ.
 
-    classes: integers (…) from 0 to C - 1. Raises ValueError for another shape, IndexError for
-    another class.
+    classes: integers (…) from 0 to C - 1. Where every x is -∞, the first is ∞, and the second the
+    least number of the dtype. Raises ValueError for another shape, IndexError for another class.
 
     >>> import minigrad as mg
     >>> loss, total = mg.softmax_cross_entropy(mg.tensor([[0.0, 0.0]]), mg.tensor([1]))

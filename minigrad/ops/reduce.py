@@ -33,8 +33,9 @@ def axes_of(dim: Dims, ndim: int) -> tuple[int, ...]:
 
 def _spread(g: Any, shape: Shape, dim: tuple[int, ...]) -> Any:
     """Broadcast what was reduced along `dim` back to `shape`."""
-    kept = tuple(1 if i in dim else n for i, n in enumerate(shape))
-    return expand_to(reshape(g, kept), shape=shape)
+    if g.ndim and dim != tuple(range(len(dim))):  # not the leading axes: they need their places
+        g = reshape(g, [1 if i in dim else n for i, n in enumerate(shape)])
+    return expand_to(g, shape=shape)
 
 
 def _reduction(name: str, doc: str, rule: Any) -> Op:
@@ -50,6 +51,19 @@ def _extreme_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], keepdim: bool
     return where(ties, _spread(g / count, x.shape, dim), 0.0)
 
 
+def _mean_forward(_xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
+    return x.sum(axis=dim, keepdims=keepdim) * _share_of_each(x.shape, dim)
+
+
+def _share_of_each(shape: Shape, dim: tuple[int, ...]) -> float:
+    return 1.0 / builtins.max(math.prod([shape[a] for a in dim]), 1)
+
+
+_mean = Op(
+    "mean",
+    _mean_forward,
+    lambda g, _y, x_shape, *, dim, **_: _spread(g * _share_of_each(x_shape, dim), x_shape, dim),
+)
 _sum = _reduction("sum", "", lambda g, _y, x_shape, *, dim, **_: _spread(g, x_shape, dim))
 _amax = _reduction("max", "", _extreme_rule)
 _amin = _reduction("min", "", _extreme_rule)
@@ -71,8 +85,7 @@ def sum(x: V, dim: Dims = None, keepdim: bool = False) -> V:
 
 def mean(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """Arithmetic mean over `dim`; of no elements it is 0, with gradient 0 (PyTorch: NaN)."""
-    count = math.prod(x.shape[a] for a in axes_of(dim, x.ndim))
-    return sum(x, dim, keepdim) * (1.0 / builtins.max(count, 1))
+    return _mean(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
 
 
 def var(x: V, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> V:

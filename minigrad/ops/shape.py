@@ -204,11 +204,11 @@ def _split_rule(gs: Any, _ys: Any, x_shape: Shape, *, sizes: tuple[int, ...], di
     return [_cat(*_present(gs, shapes), dim=dim, sizes=sizes)]
 
 
-_split = JointOp("split", _split_forward, _split_rule, several=True)
+split_op = JointOp("split", _split_forward, _split_rule, several=True)
 _cat = JointOp(
     "cat",
     lambda xp, *xs, dim, **_: xp.concatenate(xs, axis=dim),
-    lambda g, _y, *_xs, dim, sizes: _split(g, sizes=sizes, dim=dim),
+    lambda g, _y, *_xs, dim, sizes: split_op(g, sizes=sizes, dim=dim),
 )
 _unbind = JointOp(
     "unbind",
@@ -223,7 +223,7 @@ _stack = JointOp(
     lambda xp, *xs, dim: xp.stack(xs, axis=dim),
     lambda g, _y, *_xs, dim: _unbind(g, dim=dim),
 )
-for _op in (_reshape, _permute, _flip, _split, _unbind):
+for _op in (_reshape, _permute, _flip, split_op, _unbind):
     _op.view = True
 
 
@@ -268,7 +268,7 @@ def split(x: V, split_size: int | Sequence[int], dim: int = 0) -> tuple[V, ...]:
         sizes = tuple(split_size)
         if sum(sizes) != extent or min(sizes, default=0) < 0:
             raise ValueError(f"split: sizes {sizes} do not add up to {extent} along dim {dim}")
-    return _split(tensor, sizes=sizes, dim=axis)
+    return split_op(tensor, sizes=sizes, dim=axis)
 
 
 def chunk(x: V, chunks: int, dim: int = 0) -> tuple[V, ...]:

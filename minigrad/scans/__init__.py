@@ -15,7 +15,7 @@ from minigrad.scans.step import Writer, filled, flat, same_constants
 from minigrad.tensor import Tensor
 
 StepFunction = Callable[[Any, Any], tuple[Any, Any]]
-SHORTEST = 3  # steps from which it pays to write the step down
+SHORTEST = 3  # steps from which it pays to write the step down, if nothing else asks for it
 
 
 def scan(step: StepFunction, init: Any, xs: Any, *, reverse: bool = False) -> tuple[Any, Any]:
@@ -39,7 +39,8 @@ def scan(step: StepFunction, init: Any, xs: Any, *, reverse: bool = False) -> tu
     inputs = flat(xs)
     length = _length(inputs)
     order = range(length)[::-1] if reverse else range(length)
-    if length >= SHORTEST and ears.listener is None:
+    # compiled steps round as they do, so a stream must run them, too, to be equal to the bit
+    if (length >= SHORTEST or inputs[0].backend.native) and ears.listener is None:
         written = _written(step, init, xs, order)
         if written is not None:
             op, output = written
@@ -83,7 +84,10 @@ def _written(step: StepFunction, init: Any, xs: Any, order: range) -> tuple[Scan
         with enable_grad(), refused():  # the tape tells where constants come from
             first = Writer(_at(xs, order[0]), flat(init))
             state, output = first.run(step, xs, init)
-            again = Writer(_at(xs, order[1]), [Tensor(x) for x in first.results(first.step.after)])
+            again = Writer(
+                _at(xs, order[min(1, len(order) - 1)]),
+                [Tensor(x) for x in first.results(first.step.after)],
+            )
             again.run(step, xs, init)
         step_of = first.step
         if step_of.key() != again.step.key() or not same_constants(step_of, again.step, since):

@@ -13,19 +13,22 @@ from minigrad.gathering import Gathering
 from minigrad.op import Op
 from minigrad.ops.broadcast import expand_to
 from minigrad.scans import emit
+from minigrad.scans.fusing import fused
 from minigrad.scans.plan import Plan
 from minigrad.scans.step import Number, Slot, Step
+from minigrad.scans.text import over_time
 from minigrad.tensor import Tensor
 
 KNOWN = 256  # loops that are kept
+VARIANTS = 8  # loops with numbers in their kernels: a step that has new ones each time gets no more
 Present = tuple[bool, ...]
 
 
 class Loops:
     """The compiled loops of steps that run the same code."""
 
-    def __init__(self, step: Step, xp: Backend) -> None:
-        self.step = step.bare()
+    def __init__(self, step: Step, xp: Backend, numbers: bool = True) -> None:
+        self.step = fused(step.bare(), alone=xp.native, numbers=numbers)
         self.xp = xp
         self._results = len(step.after) + len(step.output)
         self._back: dict[Present, tuple[Callable[..., Any], Present]] = {}
@@ -61,10 +64,14 @@ class Loops:
             return self._native.forward
         return emit.forward(self._plan).compiled()
 
-    @property
-    def native_backward(self) -> Any:
-        """The loop back in machine code, which takes zeros for absent cotangents; or None."""
-        return self._native and self._native.backward
+    def native_backward(self, present: Present, saved: list[Any]) -> Any:
+        """The loop back in machine code; None, with what was saved made ready for the other."""
+        if self._native is None:
+            return None
+        loop = self._native.backward(present)
+        if loop is None:
+            saved[:] = self._native.unpack(saved.pop())
+        return loop
 
     def backward(self, present: Present) -> tuple[Callable[..., Any], Present]:
         """The loop back from the cotangents of the state and outputs that are present, and which
@@ -87,6 +94,7 @@ class Loops:
 
 
 _known: dict[object, Loops] = {}
+_variants: dict[object, int] = {}  # how many loops there were of steps that differ in numbers
 
 
 def loops_of(step: Step, xp: Backend) -> Loops:
@@ -96,7 +104,11 @@ def loops_of(step: Step, xp: Backend) -> Loops:
     if loops is None:
         if len(_known) >= KNOWN:
             _known.pop(next(iter(tuple(_known))), None)  # another thread may have done it
-        loops = _known[key] = Loops(step, xp)
+        if len(_variants) >= KNOWN:
+            _variants.clear()
+        alike = (xp, xp.native, step.key(numbers=False))
+        _variants[alike] = _variants.get(alike, 0) + 1
+        loops = _known[key] = Loops(step, xp, numbers=_variants[alike] <= VARIANTS)
     return loops
 
 
@@ -160,11 +172,12 @@ class ScanOp(Op):
         if any(isinstance(x, Tensor) for x in xs):
             return self._pull_recorded(g, xs, needs)
         step, xp = self.step, backend_of(xs[0])
-        inputs, state, constants = self._parts(xs)
+        inputs, _, constants = self._parts(xs)
         count = len(step.output)
         gys, after = g[:count], g[count:]
         found = [
-            xp.empty(x.shape, x.dtype) if step.active[k] else None for k, x in enumerate(inputs)
+            over_time(xp, self.steps, x.shape[1:], x.dtype) if step.active[k] else None
+            for k, x in enumerate(inputs)
         ]
         gathered = [
             Gathering(c.shape) if step.active[slot] else None
@@ -172,13 +185,12 @@ class ScanOp(Op):
         ]
         adders = [one.add for one in gathered if one is not None]
         loops, left = loops_of(step, xp), self.steps
-        if loops.native_backward is not None:
-            gys = [self._zeros(xp, k) if one is None else one for k, one in enumerate(gys)]
-            given = zip(after, state, strict=True)
-            after = [xp.zeros(s.shape, s.dtype) if one is None else one for one, s in given]
-            back = loops.native_backward
-            after = back(left[::-1], inputs, constants, saved, gys, after, adders, found)
+        present = tuple([one is not None for one in (*after, *gys)])
+        native = loops.native_backward(present, saved)
+        if native is not None:
             left = range(0)
+            order = self.steps[::-1]
+            after = native(order, inputs, constants, saved, gys, after, adders, found)
         while left:
             present = tuple([one is not None for one in (*after, *gys)])
             loop, before = loops.backward(present)
@@ -189,10 +201,6 @@ class ScanOp(Op):
             pieces = [_piece(xs, part) for xs in (inputs, gys, found)]
             after = loop(order, pieces[0], constants, saved, pieces[1], after, adders, pieces[2])
         return [*found, *after, *(one and one.settle() for one in gathered)]
-
-    def _zeros(self, xp: Backend, k: int) -> Array:
-        shape, dtype = self.results[k]
-        return xp.broadcast_to(xp.zeros((), dtype), (len(self.steps), *shape))
 
     def _pull_recorded(self, g: Sequence[Any], xs: Sequence[Any], needs: Sequence[bool]) -> Any:
         """The gradients as recorded Tensors: from the lines, run again on Tensors."""

@@ -72,11 +72,20 @@ class Step:
         """The shape of an argument."""
         return self.shapes[a] if isinstance(a, int) else ()
 
-    def key(self) -> object:
-        """What two steps have in common that run the same code, whatever their constants."""
+    def key(self, numbers: bool = True) -> object:
+        """What two steps have in common that run the same code, whatever their constants.
+
+        Without `numbers`, these may differ.
+        """
         # as text, for 1 and 1.0 and True are equal but not the same, as are 0.0 and -0.0
         lines = [
-            (id(line.op), repr(line.args), _frozen(line.params), line.outs) for line in self.lines
+            (
+                id(line.op),
+                repr(line.args if numbers else line.slots),
+                _frozen(line.params),
+                line.outs,
+            )
+            for line in self.lines
         ]
         held = tuple(self.constants)
         parts = (

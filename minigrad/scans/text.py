@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minigrad.backend import backend_of
+from minigrad.backend import Backend, backend_of
 from minigrad.gathering import Later
 from minigrad.scans.step import Line
 
@@ -53,9 +53,21 @@ def flowed(g: Any, fit: Any, shape: tuple[int, ...], like: Any) -> Any:
     return g.run() if type(g) is Later else g
 
 
+def over_time(xp: Backend, steps: range, shape: tuple[int, ...], dtype: Any) -> Any:
+    """A buffer (T, …) for a value at every step.
+
+    That of columns, (T, H, B), lies in memory as (H, T, B): one product over all steps, which is
+    what follows for most, takes it as it lies.
+    """
+    count = len(steps)
+    if len(shape) != 2 or shape[1] == 1:
+        return xp.empty((count, *shape), dtype)
+    return xp.empty((shape[0], count, shape[1]), dtype).swapaxes(0, 1)
+
+
 def stack_for(x: Any, steps: range) -> Any:
-    """A buffer for a value of this shape at every step."""
-    return backend_of(x).empty((len(steps), *x.shape), x.dtype)
+    """A buffer for a value like this at every step."""
+    return over_time(backend_of(x), steps, x.shape, x.dtype)
 
 
 def numbered(prefix: str, count: int) -> list[str]:

@@ -9,7 +9,6 @@ import pytest
 
 import minigrad as mg
 from minigrad.scans import SHORTEST, by_steps, scan
-from minigrad.scans.op import ScanOp
 from minigrad.testing import gradcheck
 
 T, B, H = 5, 2, 3
@@ -106,15 +105,6 @@ def flattened(step, count, run, reverse, *xs):
     state, y = run(functools.partial(step, w, u), init, x, reverse=reverse)
     out = [*(state if count > 1 else [state]), *(y if isinstance(y, tuple) else [y])]
     return tuple(out)
-
-
-@pytest.fixture
-def written(monkeypatch):
-    """The scans that ran on arrays."""
-    found = []
-    run = ScanOp._run
-    monkeypatch.setattr(ScanOp, "_run", lambda self, *a: found.append(self) or run(self, *a))
-    return found
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -257,7 +247,9 @@ def test_the_error_of_a_step_is_the_user_s_own():
         scan(lambda s, x: (mg.matmul(s, x), s), mg.ones(2, 3), mg.ones(T, 2, 2))
 
 
-def test_few_steps_run_as_they_stand(written):
+def test_few_steps_run_as_they_stand(written, backend):
+    if backend == "native":
+        pytest.skip("compiled steps round as they do, so even one runs compiled")
     w, s, x = weights((H, H), (H, B), (SHORTEST - 1, H, B))
     _, y = scan(functools.partial(elman, w, w), s, x)
     assert not written

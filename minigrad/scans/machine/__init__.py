@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 from minigrad.backend.blas import blas
-from minigrad.fuse import fused_elementwise
-from minigrad.ops import Elementwise
 from minigrad.scans.machine.back import Backward
 from minigrad.scans.machine.code import Unfit
 from minigrad.scans.machine.places import Forward
 from minigrad.scans.plan import Plan
-from minigrad.scans.step import Line, Step
 
 
 class Machine:
@@ -22,9 +18,21 @@ class Machine:
         library = blas()
         if library is None:
             raise Unfit
-        forward = Forward(Plan(_fused(plan.step), plan.xp, plan.present_results), library)
-        self.forward = forward.forward
-        self.backward = Backward(forward) if plan.recorded else None
+        self._forward = Forward(plan, library)
+        self.forward = self._forward.forward
+        self.unpack = self._forward.unpack
+        self._back: dict[Sequence[bool], Backward | None] = {}
+        if plan.recorded:
+            self._back[plan.present_results] = Backward(self._forward, plan.present_results)
+
+    def backward(self, present: Sequence[bool]) -> Backward | None:
+        """The loop back from the cotangents that are present, if it can be done in C."""
+        if present not in self._back:
+            try:
+                self._back[present] = Backward(self._forward, present)
+            except Unfit:
+                self._back[present] = None
+        return self._back[present]
 
 
 def machine(plan: Plan) -> Machine | None:
@@ -33,18 +41,3 @@ def machine(plan: Plan) -> Machine | None:
         return Machine(plan)
     except Unfit:
         return None
-
-
-def _fused(step: Step) -> Step:
-    """The step with ops that stand alone (tanh) as fused ones."""
-    lines: list[Line] = []
-    for line in step.lines:
-        op: Any = line.op
-        if isinstance(op, Elementwise):
-            if line.params or not all(isinstance(a, int) for a in line.args):
-                raise Unfit
-            op = fused_elementwise(op, len(line.args))
-            if len(op.full.outputs) > 1:  # there is no place for a hidden one
-                raise Unfit
-        lines.append(replace(line, op=op))
-    return replace(step, lines=lines)

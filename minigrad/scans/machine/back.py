@@ -1,145 +1,64 @@
-"""The loop back in C."""
+"""The loop back in C, and what its weights' gradients are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, Kernel
-from minigrad.scans.machine.code import Code, Unfit, product, size_of
+from minigrad.backend import Array
+from minigrad.scans.machine.code import Code, Unfit
 from minigrad.scans.machine.places import Forward
+from minigrad.scans.machine.stage import Stage
 from minigrad.scans.step import Line, Slot
+from minigrad.scans.text import over_time
+
+STAGES = 4  # the most steps that have a body of their own
 
 
 class Backward:
-    """The loop back of a machine."""
+    """The loop back of a machine, for the cotangents of the state and outputs that are present.
 
-    def __init__(self, machine: Forward) -> None:
-        self.machine = machine
-        self.plan, self.step = machine.plan, machine.step
+    An absent one is not 0 (a rule may make NaN of 0), so the first steps back, which fewer
+    cotangents reach than the others, have bodies of their own.
+    """
+
+    def __init__(self, machine: Forward, present: Sequence[bool]) -> None:
+        self.machine, self.step, self.plan = machine, machine.step, machine.plan
         self.code = Code(machine.code.number)
-        self.sizes = machine.sizes
-        self.begun: set[Slot] = set()
-        self.kept: set[Slot] = set()  # whose cotangents are kept for every step
-        for line in self.plan.pulled:
-            if line.op.stacks and any(map(self._is_wanted_constant, line.slots)):
-                self.kept.add(line.outs[0])
+        parts = len(self.plan.state)
+        self.stages = [Stage(machine, self.code, present)]
+        while self.stages[-1].before != [*present[:parts]]:
+            present = [*self.stages[-1].before, *present[parts:]]
+            self.stages.append(Stage(machine, self.code, present))
+            if len(self.stages) > STAGES:
+                raise Unfit
+        self.kept, self.begins = self._kept()
         self.run = self._written()
 
-    def _is_wanted_constant(self, a: Slot) -> bool:
-        return a in self.step.constants and self.step.active[a]
-
-    # ---- places ------------------------------------------------------------------------------
-
-    def g(self, slot: Slot) -> str:
-        """A pointer to the cotangent of a value."""
-        size, name = size_of(self.step.shapes[slot]), self.code.array(f"g{slot}")
-        each = slot < self.step.inputs or slot in self.kept
-        return f"({name} + t * {size})" if each else name
-
-    def flow(self, slot: Slot, source: str, size: int, offset: int = 0) -> None:
-        """Add numbers to (a chunk of) what flows into a value."""
-        step = self.step
-        if slot in step.constants:
-            self.code.body.append(
-                f"add({size}, {source}, {self._total(slot, offset + size)} + {offset});"
-            )
-            return
-        verb = "add" if slot in self.begun else "copy"
-        self.code.body.append(f"{verb}({size}, {source}, {self.g(slot)} + {offset});")
-
-    def _total(self, slot: Slot, size: int) -> str:
-        """Where what flows into a constant is summed over time."""
-        name = f"total{slot}"
-        self.sizes[name] = max(self.sizes.get(name, 0), size)
-        return self.code.array(name)
-
-    # ---- the text ----------------------------------------------------------------------------
+    def _kept(self) -> tuple[dict[Slot, str], dict[Slot, int]]:
+        """What keeps a value of every step, and from which step back on."""
+        kept: dict[Slot, str] = {}
+        begins: dict[Slot, int] = {}
+        for k, stage in enumerate(self.stages):
+            if any(stage.kept.get(slot) != name for slot, name in kept.items()):
+                raise Unfit
+            kept |= stage.kept
+            begins = dict.fromkeys(stage.kept, k) | begins
+        return kept, begins
 
     def _written(self) -> Callable[..., None]:
-        step, code, machine = self.step, self.code, self.machine
-        for slot in self.plan.state:
-            init, after = code.array(f"init{slot}"), step.after[slot - step.inputs]
+        code, machine = self.code, self.machine
+        for slot, after in zip(self.plan.state, self.step.after, strict=True):
             before = machine.place(code, after, "(t + step)")
+            init = code.array(f"init{slot}")
             code.body.append(f"const T *s{slot} = k + 1 < count ? {before} : {init};")
-        for slot, after in zip(self.plan.state, step.after, strict=True):
-            self._seed(after, code.array(f"h{slot}"))
-        for k, slot in enumerate(step.output):
-            size = size_of(step.shapes[slot])
-            self._seed(slot, f"({code.array(f'gy{k}')} + t * {size})")
-        for line in self.plan.pulled:
-            if self.begun.intersection(line.outs):  # else what reads it is constant
-                (self._pull_product if line.op.stacks else self._pull_kernel)(line)
-        for slot in self.plan.state:
-            size, h = size_of(step.shapes[slot]), f"h{slot}"
-            began = slot in self.begun
-            code.body.append(f"copy({size}, {self.g(slot)}, {h});" if began else _zero(h, size))
-        for k in range(step.inputs):
-            if step.active[k] and k not in self.begun:
-                code.body.append(_zero(self.g(k), size_of(step.shapes[k])))
+        *early, last = self.stages
+        for k, stage in enumerate(early):
+            code.body += [f"if (k == {k}) {{", *stage.body, "} else"]
+        code.body += ["{", *last.body, "}"]
         return code.compiled()
-
-    def _seed(self, slot: Slot, source: str) -> None:
-        if self.step.active[slot]:
-            self.flow(slot, source, size_of(self.step.shapes[slot]))
-            self.begun.add(slot)
-
-    def _pull_product(self, line: Line) -> None:
-        step, code = self.step, self.code
-        weight, x, *b = line.slots
-        rows, columns = step.shapes[line.outs[0]]
-        inner = step.shapes[x][0]
-        g = self.g(line.outs[0])
-        if step.active[x]:
-            given = (self.machine.place(code, weight), g, self.g(x))
-            add = x in self.begun
-            code.body.append(product(inner, rows, columns, *given, transposed=True, add=add))
-            self.begun.add(x)
-        if b and step.active[b[0]] and b[0] not in step.constants:
-            self.flow(b[0], g, rows * columns)
-            self.begun.add(b[0])
-
-    def _pull_kernel(self, line: Line) -> None:
-        plan, code, step = self.plan, self.code, self.step
-        common = step.shapes[line.outs[0]]
-        size = size_of(common)
-        gs = [out for out in line.outs if out in self.begun]
-        pull = line.op.puller(tuple([out in gs for out in line.outs]), plan.needs(line))
-        kernel: Kernel = pull.op.kernel()
-        taken: tuple[int, ...] = pull.derived.xs
-        gives: tuple[int, ...] = pull.derived.gives
-        given: tuple[int, ...] = pull.derived.ys
-        slots = [line.slots[k] for k in taken]
-        pointers = [self.g(out) for out in gs]
-        for lanes, slot in zip(kernel.inputs[len(gs) :], slots, strict=False):
-            found = self.machine.lanes(code, slot, len(lanes.names), lanes.dim, common)
-            self.sizes.update({p: size for p in found if p.startswith("e")})
-            pointers += found
-        pointers += [self.machine.place(code, line.outs[k]) for k in given]
-        after: list[tuple[Slot, str, int]] = []
-        for k, lanes in zip(gives, kernel.outputs, strict=True):
-            slot = line.slots[k]
-            count = len(lanes.names)
-            again = slot in self.begun or slot in step.constants
-            if slot not in step.constants and size_of(step.shapes[slot]) != count * size:
-                raise Unfit
-            for i in range(count):
-                if again:
-                    name = f"tmp{len(after)}"
-                    self.sizes[name] = max(self.sizes.get(name, 0), size)
-                    pointers.append(code.array(name))
-                    after.append((slot, name, i * size))
-                else:
-                    pointers.append(f"({self.g(slot)} + {i * size})")
-            if slot not in step.constants:
-                self.begun.add(slot)
-        code.body.append(code.kernel(kernel, size, pointers))
-        for slot, name, offset in after:
-            self.flow(slot, name, size, offset)
-
-    # ---- running -----------------------------------------------------------------------------
 
     def __call__(
         self,
@@ -147,43 +66,44 @@ class Backward:
         inputs: Any,
         constants: Any,
         saved: Any,
-        gs: Any,
-        state: Any,
+        gs: Sequence[Array | None],
+        state: Sequence[Array | None],
         gathered: Any,
         found: Any,
-    ) -> list[Array]:
+    ) -> list[Array | None]:
         """As the loop in Python."""
         step, machine, count = self.step, self.machine, len(steps)
-        arrays: dict[str, Array] = dict(saved.pop())
-        carried = [np.array(h, order="C") for h in state]
-        arrays |= {f"h{slot}": h for slot, h in zip(self.plan.state, carried, strict=True)}
-        arrays |= {f"gy{k}": np.ascontiguousarray(g) for k, g in enumerate(gs)}
-        arrays |= {f"g{k}": g for k, g in enumerate(found) if g is not None}
-        sizes = {
-            f"g{slot}": size_of(s) * (count if slot in self.kept else 1)
-            for slot, s in enumerate(step.shapes)
-        }
-        arrays |= {
-            n: np.zeros(self.sizes[n], machine.dtype)
-            for n in self.code.arrays
-            if n.startswith("total")
-        }
-        at = machine.spaces(self.code, sizes | self.sizes, arrays)
-        gemm, gemv = machine.blas.gemm(machine.dtype), machine.blas.gemv(machine.dtype)
-        self.run(steps.start, count, steps.step, at, gemm, gemv)
+        arrays: dict[str, Array] = dict(saved.pop()[1])
+        shapes = [step.shapes[slot] for slot in self.plan.state]
+        carried = [
+            np.empty(shape, machine.dtype) if h is None else np.array(h, order="C")
+            for h, shape in zip(state, shapes, strict=True)
+        ]
+        arrays |= {f"h{k}": h for k, h in enumerate(carried)}
+        arrays |= {f"gy{k}": np.ascontiguousarray(g) for k, g in enumerate(gs) if g is not None}
+        arrays |= {f"found{k}": g for k, g in enumerate(found) if g is not None}
+        for slot, name in self.kept.items():
+            if name not in arrays:
+                arrays[name] = over_time(self.plan.xp, steps, step.shapes[slot], machine.dtype)
+        for name in self.code.arrays:
+            if name.startswith("total"):
+                arrays[name] = np.zeros(self.code.sizes[name], machine.dtype)
+        machine.call(self.run, self.code, steps, arrays)
         adders = dict(zip([c for c in step.constants if step.active[c]], gathered, strict=True))
         held = dict(zip(step.constants, constants, strict=True))
-        for line in self.plan.pulled:
+        for line in self.stages[-1].plan.pulled:
             self._gather(line, arrays, held, adders, steps)
-        return carried
+        reached = self.stages[:count][-1].before
+        return [h if here else None for h, here in zip(carried, reached, strict=True)]
 
     def _gather(self, line: Line, arrays: Any, held: Any, adders: Any, steps: range) -> None:
         """Give each constant what the steps have for it."""
         mine = [(k, slot) for k, slot in enumerate(line.slots) if slot in adders]
-        if line.op.stacks and line.outs[0] in self.begun:
+        if line.op.stacks:
             for k, slot in mine:
-                adders[slot](self._all_steps(line, k, arrays, held, steps), line.op.fit)
-        elif not line.op.stacks:
+                if line.outs[0] in self.kept and self.begins[line.outs[0]] < len(steps):
+                    adders[slot](self._all_steps(line, k, arrays, held, steps), line.op.fit)
+        else:
             columns = self.step.shapes[line.outs[0]][1]
             for slot in {slot for _, slot in mine}:
                 total = arrays.pop(f"total{slot}", None)
@@ -192,30 +112,20 @@ class Backward:
 
     def _all_steps(self, line: Line, k: int, arrays: Any, held: Any, steps: range) -> Any:
         """What a product has for its k-th argument, a weight: one product for all steps."""
-        step, op = self.step, line.op
-        g = arrays[f"g{line.outs[0]}"].reshape(len(steps), *step.shapes[line.outs[0]])
+        step, op, out = self.step, line.op, line.outs[0]
+        reached = sorted(steps[self.begins[out] :])
+        part = slice(reached[0], reached[-1] + 1)
+
+        def every(slot: Slot) -> Any:
+            name = self.kept.get(slot, f"x{slot}")
+            return held[slot] if slot in held else arrays[name][part]
+
         xs: list[Any] = [
-            (held[a] if a in held else self._stack(a, arrays, steps)) if keep else None
+            every(a) if keep else None
             for a, keep in zip(line.slots, op.keeps(len(line.slots)), strict=True)
         ]
         asked: tuple[int, ...] = op.shapes_of
         for i in asked:
             if i < len(xs):
                 xs[i] = step.shapes[line.slots[i]]
-        return op.rules[k](g, None, *xs, **line.params)
-
-    def _stack(self, slot: Slot, arrays: dict[str, Array], steps: range) -> Array:
-        """A value at every step, (T, …)."""
-        step, count = self.step, len(steps)
-        if slot < step.inputs:
-            return arrays[f"x{slot}"]
-        if slot not in self.plan.state:
-            return self.machine.at_all(arrays, slot, count)
-        after = self.machine.at_all(arrays, step.after[slot - step.inputs], count)
-        init = arrays[f"init{slot}"][None]
-        ahead = steps.step < 0  # back in time, so that the scan itself went up
-        return np.concatenate([init, after[:-1]] if ahead else [after[1:], init])
-
-
-def _zero(place: str, size: int) -> str:
-    return f"for (int i = 0; i < {size}; i++) {place}[i] = 0;"
+        return op.rules[k](every(out), None, *xs, **line.params)

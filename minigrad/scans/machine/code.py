@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from minigrad.backend import Kernel
+from minigrad.backend.base import gives_booleans
 from minigrad.backend.library import built
 from minigrad.backend.native import HEAD, dense_run
 
@@ -21,6 +23,12 @@ static inline void copy(intptr_t n, const T *x, T *y) {{
 }}
 static inline void add(intptr_t n, const T *x, T *y) {{
     for (intptr_t i = 0; i < n; i++) y[i] += x[i];
+}}
+static inline void store(const T *x, intptr_t n, intptr_t m, T *y, intptr_t stride) {{
+    for (intptr_t i = 0; i < n; i++) copy(m, x + i * m, y + i * stride);
+}}
+static inline void clear(intptr_t n, intptr_t m, T *y, intptr_t stride) {{
+    for (intptr_t i = 0; i < n; i++) for (intptr_t j = 0; j < m; j++) y[i * stride + j] = 0;
 }}
 {kernels}
 void run(intptr_t first, intptr_t count, intptr_t step, T **at, gemm_t gemm, gemv_t gemv) {{
@@ -43,21 +51,25 @@ class Code:
 
     def __init__(self, number: str) -> None:
         self.number = number
-        self.kernels: list[str] = []
         self.arrays: list[str] = []
+        self.sizes: dict[str, int] = {}  # of the arrays that serve one step after another
         self.before: list[str] = []
         self.body: list[str] = []
+        self._kernels: dict[Kernel, str] = {}
 
-    def array(self, name: str) -> str:
-        """Declare an array; gives its name."""
+    def array(self, name: str, size: int = 0) -> str:
+        """Declare an array; gives its name. With a size it is made for the function."""
         if name not in self.arrays:
             self.arrays.append(name)
+        if size:
+            self.sizes[name] = max(self.sizes.get(name, 0), size)
         return name
 
     def kernel(self, kernel: Kernel, size: int, pointers: Sequence[str]) -> str:
         """The statement that runs a kernel on dense arrays."""
-        name = f"k{len(self.kernels)}"
-        self.kernels.append(dense_run(kernel, name))
+        if re.search(" [&|^] ", kernel.c) or any(gives_booleans(kernel, y) for y in kernel.outputs):
+            raise Unfit  # a loop has one number type
+        name = self._kernels.setdefault(kernel, f"k{len(self._kernels)}")
         given = ", ".join(f"(T *)({p})" for p in pointers)
         return f"run_{name}({size}, (T *[]){{{given}}});"
 
@@ -66,7 +78,7 @@ class Code:
         text = _TEXT.format(
             head=HEAD,
             number=self.number,
-            kernels="".join(self.kernels),
+            kernels="".join(dense_run(kernel, name) for kernel, name in self._kernels.items()),
             names="\n".join(names),
             before="\n".join(f"    {line}" for line in self.before),
             body="\n".join(f"        {line}" for line in self.body),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array
+from minigrad.backend import Array, Lanes
 from minigrad.backend.blas import Blas
 from minigrad.fuse import FusedOp
 from minigrad.scans.machine.code import Code, Unfit, product, size_of
@@ -30,7 +30,6 @@ class Forward:
         self.step = plan.step
         self.blas = library
         self._check()
-        self.dtype = np.dtype(self.step.dtypes[0])
         made = {out for line in self.step.lines for out in line.outs}
         outputs = dict(reversed([(slot, k) for k, slot in enumerate(self.step.output)]))
         self.output_of = {slot: k for slot, k in outputs.items() if slot in made}
@@ -38,14 +37,20 @@ class Forward:
         self.lasting = sorted(wanted - self.output_of.keys())
         self.passing = sorted(made - wanted - self.output_of.keys())
         self.code = Code(_NUMBERS[self.dtype.char])
+        self.sizes = {f"v{slot}": size_of(self.step.shapes[slot]) for slot in self.lasting}
         self.run = self._forward()
 
     def _check(self) -> None:
         step = self.step
         made = {out for line in step.lines for out in line.outs}
-        alike = len(set(step.dtypes)) == 1 and step.dtypes[0] in _NUMBERS
-        if not alike or not set(step.after) <= made or len({*step.after}) != len(step.after):
+        given = {*range(step.inputs), *step.constants}
+        masks = {slot for slot, dtype in enumerate(step.dtypes) if dtype == "?"}
+        number = {dtype for dtype in step.dtypes if dtype != "?"}
+        if len(number) != 1 or not number <= _NUMBERS.keys() or not masks <= given:
             raise Unfit
+        if not set(step.after) <= made or len({*step.after}) != len(step.after):
+            raise Unfit
+        self.dtype = np.dtype(number.pop())
         for slot in (*range(step.inputs + step.state), *made):
             if len(step.shapes[slot]) != 2 or not size_of(step.shapes[slot]):
                 raise Unfit
@@ -73,45 +78,60 @@ class Forward:
             return f"({code.array(f'y{self.output_of[slot]}')} + {t} * {size})"
         if slot in self.lasting:
             return f"({code.array(f'v{slot}')} + {t} * {size})"
-        return code.array(f"v{slot}")
+        return code.array(f"v{slot}", size)
 
-    def lanes(self, code: Code, slot: Slot, count: int, dim: int | None, common: Any) -> list[str]:
+    def lanes(
+        self, code: Code, body: list[str], slot: Slot, lanes: Lanes, common: tuple[int, ...]
+    ) -> list[str]:
         """Pointers to the equal chunks of a value, each dense and of the common shape."""
-        shape = self.step.shapes[slot]
+        shape, count = self.step.shapes[slot], len(lanes.names)
         whole = (1,) * (2 - len(shape)) + shape
-        if dim is not None and (dim % 2 or len(shape) != 2):
+        if lanes.dim is not None and (lanes.dim % 2 or len(shape) != 2):
             raise Unfit
         part = (whole[0] // count, whole[1])
         if part == common:
             place, size = self.place(code, slot), size_of(part)
             return [f"({place} + {k * size})" for k in range(count)]
-        if slot not in self.step.constants:
-            raise Unfit
-        return [self._spread(code, slot, k, part, common) for k in range(count)]
+        return [self.spread(code, body, slot, k, part, common) for k in range(count)]
 
-    def _spread(self, code: Code, slot: Slot, k: int, part: Any, common: Any) -> str:
-        """A constant, written out once in the common shape."""
-        name = f"e{slot}_{k}_{part[0]}_{part[1]}"
-        if name not in code.arrays:
+    def spread(
+        self,
+        code: Code,
+        body: list[str],
+        slot: Slot,
+        k: int,
+        part: tuple[int, ...],
+        common: tuple[int, ...],
+    ) -> str:
+        """A chunk of a value, written out in the common shape: once if it is a constant."""
+        name = f"e{slot}_{k}_{part[0]}_{part[1]}_{common[0]}_{common[1]}"
+        known = name in code.arrays
+        code.array(name, size_of(common))
+        if not known or slot not in self.step.constants:
             rows = "i" if part[0] > 1 else "0"
             columns = "j" if part[1] > 1 else "0"
-            source = f"{code.array(f'c{slot}')}[({k * part[0]} + {rows}) * {part[1]} + {columns}]"
+            source = f"{self.place(code, slot)}[({k * part[0]} + {rows}) * {part[1]} + {columns}]"
             loop = f"for (int i = 0; i < {common[0]}; i++) for (int j = 0; j < {common[1]}; j++)"
-            code.before.append(f"{loop} {code.array(name)}[i * {common[1]} + j] = {source};")
+            lines = code.before if slot in self.step.constants else body
+            lines.append(f"{loop} {name}[i * {common[1]} + j] = {source};")
         return name
 
-    def spaces(self, code: Code, common: dict[str, int], arrays: dict[str, Array]) -> Any:
-        """The addresses of a function's arrays; those that nobody has named are made here."""
+    def call(
+        self, run: Callable[..., None], code: Code, steps: range, arrays: dict[str, Array]
+    ) -> None:
+        """Run a function on its arrays; those that nobody has named are made here."""
         for name in code.arrays:
             if name not in arrays:
-                arrays[name] = np.empty(common[name], self.dtype)
-        return (ctypes.c_void_p * len(code.arrays))(*[arrays[n].ctypes.data for n in code.arrays])
+                size = self.sizes[name] * len(steps) if name in self.sizes else code.sizes[name]
+                arrays[name] = np.empty(size, self.dtype)
+        at = (ctypes.c_void_p * len(code.arrays))(*[arrays[n].ctypes.data for n in code.arrays])
+        gemm, gemv = self.blas.gemm(self.dtype), self.blas.gemv(self.dtype)
+        run(steps.start, len(steps), steps.step, at, gemm, gemv)
 
     # ---- forward -----------------------------------------------------------------------------
 
     def _forward(self) -> Callable[..., None]:
         step, code = self.step, self.code
-        self.sizes: dict[str, int] = {}
         for slot in self.plan.state:
             code.before.append(f"const T *s{slot} = {code.array(f'init{slot}')};")
         for line in step.lines:
@@ -137,8 +157,7 @@ class Forward:
             if shape == (rows, columns):
                 source = self.place(code, b[0])
             elif shape in ((rows,), (rows, 1)) and b[0] in step.constants:
-                source = self._spread(code, b[0], 0, (rows, 1), (rows, columns))
-                self.sizes[source] = rows * columns
+                source = self.spread(code, code.before, b[0], 0, (rows, 1), (rows, columns))
             else:
                 raise Unfit
             statements.append(f"copy({rows * columns}, {source}, {out});")
@@ -147,46 +166,53 @@ class Forward:
         return [*statements, product(rows, inner, columns, *given, transposed=False, add=bool(b))]
 
     def _kernel(self, line: Line) -> list[str]:
-        code, step, op = self.code, self.step, line.op
-        common = step.shapes[line.outs[0]]
+        code, op = self.code, line.op
+        common = self.step.shapes[line.outs[0]]
         kernel = op.kernel(saving=self.plan.recorded)
+        outs = line.outs if self.plan.recorded else line.outs[: op.visible]
+        if any(self.step.shapes[out] != common for out in outs):
+            raise Unfit
+        body: list[str] = []
         pointers: list[str] = []
         for lanes, slot in zip(kernel.inputs, line.slots, strict=True):
-            pointers += self.lanes(code, slot, len(lanes.names), lanes.dim, common)
-        self.sizes.update({p: size_of(common) for p in pointers if p.startswith("e")})
-        outs = line.outs if self.plan.recorded else line.outs[: op.visible]
-        if any(step.shapes[out] != common for out in outs):
-            raise Unfit
+            pointers += self.lanes(code, body, slot, lanes, common)
         pointers += [self.place(code, out) for out in outs]
-        return [code.kernel(kernel, size_of(common), pointers)]
+        return [*body, code.kernel(kernel, size_of(common), pointers)]
 
     def forward(
         self, steps: range, inputs: Any, state: Any, constants: Any, saved: Any, outputs: Any
     ) -> list[Array]:
         """As the loop in Python; what the way back reads is saved all at once."""
         step = self.step
-        arrays = {f"x{k}": np.ascontiguousarray(x) for k, x in enumerate(inputs)}
+        arrays = {f"x{k}": self._numbers(x) for k, x in enumerate(inputs)}
         pairs = zip(self.plan.state, state, strict=True)
         arrays |= {f"init{slot}": np.ascontiguousarray(s) for slot, s in pairs}
         pairs = zip(step.constants, constants, strict=True)
-        arrays |= {f"c{slot}": np.ascontiguousarray(c) for slot, c in pairs}
+        arrays |= {f"c{slot}": self._numbers(c) for slot, c in pairs}
         arrays |= {f"y{k}": y for k, y in enumerate(outputs)}
-        sizes = {f"v{slot}": size_of(step.shapes[slot]) for slot in (*self.lasting, *self.passing)}
-        sizes |= {f"v{slot}": sizes[f"v{slot}"] * len(steps) for slot in self.lasting}
-        at = self.spaces(self.code, sizes | self.sizes, arrays)
-        self.run(
-            steps.start,
-            len(steps),
-            steps.step,
-            at,
-            self.blas.gemm(self.dtype),
-            self.blas.gemv(self.dtype),
-        )
+        self.call(self.run, self.code, steps, arrays)
         if saved is not None:
-            saved.append(arrays)
+            saved.append((steps, arrays))
         return [self.at_all(arrays, slot, len(steps))[steps[-1]].copy() for slot in step.after]
+
+    def _numbers(self, x: Array) -> Array:
+        """An argument as the loop reads it: dense, masks as 1 and 0."""
+        return np.ascontiguousarray(x, self.dtype)
 
     def at_all(self, arrays: dict[str, Array], slot: Slot, count: int) -> Array:
         """A value at every step, (T, …)."""
         name = f"y{self.output_of[slot]}" if slot in self.output_of else f"v{slot}"
         return arrays[name].reshape(count, *self.step.shapes[slot])
+
+    def unpack(self, saved: tuple[range, dict[str, Array]]) -> list[tuple[Array, ...]]:
+        """What was saved, as the loop in Python has it: step by step."""
+        steps, arrays = saved
+        step, plan = self.step, self.plan
+
+        def value(slot: Slot, k: int) -> Array:
+            if slot not in plan.state:
+                return self.at_all(arrays, slot, len(steps))[steps[k]]
+            after = step.after[slot - step.inputs]
+            return value(after, k - 1) if k else arrays[f"init{slot}"]
+
+        return [tuple([value(slot, k) for slot in plan.kept]) for k in range(len(steps))]

@@ -1,0 +1,163 @@
+"""The elementwise lines of a step become kernels, and nothing else does."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.fuse import FusedOp
+from minigrad.scans import scan
+from minigrad.scans.fusing import fused
+from minigrad.scans.op import VARIANTS, loops_of
+from tests.scans.test_steps import B, H, T, c, draw, flat, s, same, w
+
+(xs,) = draw(1, (T, H, B))
+(gates_x, big) = draw(2, (T, 4 * H, B), (4 * H, H))
+
+
+def op_of(step, init, xs):
+    """The op that a scan became."""
+    return flat(scan(step, init, xs))[0].edge[0].op
+
+
+def lines_of(step, init, xs):
+    """The ops that the loop over a step runs."""
+    return [line.op for line in fused(op_of(step, init, xs).step, alone=False, numbers=True).lines]
+
+
+def lstm_in_plain_ops(state, p):
+    h, c = state
+    i, f, g, o = mg.affine(big, h, p).chunk(4)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    h = o.sigmoid() * c.tanh()
+    return (h, c), h
+
+
+def test_a_cell_in_plain_ops_is_a_product_and_a_kernel():
+    affine, gates = lines_of(lstm_in_plain_ops, (s, c), gates_x)
+    assert affine.name == "affine"
+    assert isinstance(gates, FusedOp)
+    assert [len(group.refs) for group in gates.program.inputs] == [4, 1]
+    assert len(gates.program.outputs) == 2
+    same(lstm_in_plain_ops, (s, c), gates_x, [big, s, c, gates_x])
+
+
+def test_steps_that_do_the_same_share_their_kernels():
+    def wider(state, p):
+        return lstm_in_plain_ops(state, mg.cat([p, p], dim=1))
+
+    one = lines_of(lstm_in_plain_ops, (s, c), gates_x)[-1]
+    assert one is lines_of(wider, (mg.zeros(H, 2 * B).double(),) * 2, gates_x)[-1]
+
+
+def test_no_kernel_reaches_over_a_product():
+    def step(h, p):
+        r = mg.sigmoid(h + p)
+        h = (1 - r) * h + r * mg.tanh(mg.affine(w, r * h, p))
+        return h, h
+
+    assert [op.name for op in lines_of(step, s, xs)] == ["elementwise", "affine", "elementwise"]
+    same(step, s, xs, [w, s, xs])
+
+
+def test_kernels_that_only_feed_products_stay_apart():
+    """a → product → b and c → product → d, and a, c feed d, b: two kernels could be a circle."""
+
+    def step(h, p):
+        a, other = mg.tanh(h), mg.exp(-p * p)
+        b = mg.sigmoid(w @ a) * other
+        d = mg.sigmoid(w @ other) * a
+        return b + d, b
+
+    same(step, s, xs, [w, s, xs])
+
+
+def test_what_a_step_has_stopped_is_no_part_of_a_kernel():
+    def step(h, p):
+        with mg.no_grad():
+            scale = mg.exp(-h * h)
+        h = mg.tanh(scale * h + p)
+        return h, h
+
+    same(step, s, xs, [s, xs])
+
+
+def test_uneven_pieces_and_pieces_that_others_read():
+    def step(h, p):
+        first, rest = p.split([1, H - 1])
+        a, b, third = h.chunk(H)
+        h = mg.cat([mg.tanh(a + first), mg.tanh(mg.cat([b, third]) * rest)])
+        return h, a * b
+
+    same(step, s, xs, [s, xs])
+
+
+def test_values_nobody_reads():
+    def step(h, p):
+        _ = mg.exp(h + p)
+        return h + p, p
+
+    same(step, s, xs, [s, xs])
+
+
+def faded(k, h, p):
+    h = mg.tanh(k * h + p)
+    return h, h
+
+
+def test_numbers_that_are_new_each_time_are_no_part_of_kernels(monkeypatch):
+    """For each would be compiled again."""
+    monkeypatch.setattr("minigrad.scans.op._variants", {})
+    counts = []
+    for k in range(VARIANTS + 2):
+        op = op_of(functools.partial(faded, 0.3 + k / 100), s, xs)
+        counts.append(len(loops_of(op.step, s.backend).step.lines))
+    assert counts == VARIANTS * [1] + 2 * [2]
+
+
+# ---- in machine code -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def native(backend):
+    if backend != "native":
+        pytest.skip("about machine code: --backend=native")
+
+
+OPTIONS = {
+    "plain": ({}, {}),
+    "lengths": ({}, {"lengths": [5, 1, 3]}),
+    "reset": ({}, {"reset": np.eye(5, 3) > 0}),
+    "zoneout": ({"zoneout": 0.3}, {}),
+}
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU, nn.PeepholeLSTM])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_layers_run_in_machine_code(kind, name, written):
+    options, given = OPTIONS[name]
+    layer = kind(4, 3, **options)
+    layer(mg.randn(5, 3, 4), **given)
+    (op,) = written
+    assert loops_of(op.step, s.backend)._native is not None
+
+
+@pytest.mark.usefixtures("native")
+def test_states_that_change_places(written):
+    """What flows reaches another part of the state at each step: the loop in Python goes back."""
+
+    def step(state, p):
+        a, b = state
+        return (mg.tanh(b + p), a * p), p
+
+    xp = s.backend
+    same(step, (s, c), xs, [s, c, xs], pick=[0])
+    op = written[0]
+    machine = loops_of(op.step, xp)._native
+    assert machine is not None
+    assert [loop is None for loop in machine._back.values()] == [False, True]
