@@ -58,11 +58,6 @@ class RowKernel:
     text: str
     axis: int
 
-    @property
-    def operands(self) -> tuple[Operand, ...]:
-        """The arrays in their order: inputs, outputs."""
-        return (*self.inputs, *self.outputs)
-
 
 def gives_booleans(kernel: Kernel, output: Lanes) -> bool:
     """Whether an output is that of a comparison, whose results are booleans."""

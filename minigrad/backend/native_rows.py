@@ -147,9 +147,9 @@ class _Body:
     """The statements of one row; or, as `columns`, of LANES__ rows that lie side by side."""
 
     def __init__(self, kernel: RowKernel, lines: Sequence[_Line], columns: bool) -> None:
-        self.operands = {operand.name: k for k, operand in enumerate(kernel.operands)}
-        self.shared = {operand.name for operand in kernel.operands if operand.axes == "n"}
-        self.wide = {operand.name for operand in kernel.operands if "n" in operand.axes}
+        self.operands = {operand.name: k for k, operand in enumerate(operands_of(kernel))}
+        self.shared = {operand.name for operand in operands_of(kernel) if operand.axes == "n"}
+        self.wide = {operand.name for operand in operands_of(kernel) if "n" in operand.axes}
         self.columns = columns
         once = {line.name for line in lines if line.kind in ("", "sum", "max")}
         self.once = once | (set(self.operands) - self.wide)
@@ -241,9 +241,14 @@ class _Body:
         ]
 
 
+def operands_of(kernel: RowKernel) -> tuple[Operand, ...]:
+    """The arrays in their order."""
+    return (*kernel.inputs, *kernel.outputs)
+
+
 def row_functions(kernel: RowKernel, name: str) -> str:
     """`rows_name(m, n, at, down, along)` in C: the kernel on m rows of n numbers."""
-    lines, operands = _parsed(kernel.text), kernel.operands
+    lines, operands = _parsed(kernel.text), operands_of(kernel)
     totals = {line.name for line in lines if line.kind == "total"}
     reads = [k < len(kernel.inputs) or x.name in totals for k, x in enumerate(operands)]
     texts = [_Body(kernel, lines, columns).text for columns in (False, True)]
@@ -310,16 +315,16 @@ def compiled(kernel: RowKernel, plain: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _ufunc(kernel: RowKernel) -> Callable[..., Any]:
-    count = len(kernel.operands)
+    count = len(operands_of(kernel))
     down, along, k = ["0"] * count, ["0"] * count, count
-    for i, operand in enumerate(kernel.operands):
+    for i, operand in enumerate(operands_of(kernel)):
         for axis in operand.axes.split(","):
             if axis != "1":
                 (down if axis == "m" else along)[i] = f"steps[{k}]"
             k += 1
     totals = [
         f"        for (intptr_t i = 0; i < n; i++) p[{i}][i * along[{i}]] = 0;"
-        for i, operand in enumerate(kernel.operands)
+        for i, operand in enumerate(operands_of(kernel))
         if operand.axes == "n" and operand in kernel.outputs
     ]
     source = "".join(
