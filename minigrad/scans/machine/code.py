@@ -7,10 +7,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from minigrad.backend import Kernel
+from minigrad.backend import Kernel, RowKernel
 from minigrad.backend.base import gives_booleans
 from minigrad.backend.library import built
 from minigrad.backend.native import HEAD, dense_run
+from minigrad.backend.native_rows import ROWS_HEAD, row_functions
 
 _TEXT = """{head}
 #define T {number}
@@ -30,7 +31,7 @@ static inline void store(const T *x, intptr_t n, intptr_t m, T *y, intptr_t stri
 static inline void clear(intptr_t n, intptr_t m, T *y, intptr_t stride) {{
     for (intptr_t i = 0; i < n; i++) for (intptr_t j = 0; j < m; j++) y[i * stride + j] = 0;
 }}
-{kernels}
+{kernels}{rows}
 void run(intptr_t first, intptr_t count, intptr_t step, T **at, gemm_t gemm, gemv_t gemv) {{
 {names}
 {before}
@@ -56,6 +57,7 @@ class Code:
         self.before: list[str] = []
         self.body: list[str] = []
         self._kernels: dict[Kernel, str] = {}
+        self._rows: dict[RowKernel, str] = {}
 
     def array(self, name: str, size: int = 0) -> str:
         """Declare an array; gives its name. With a size it is made for the function."""
@@ -73,12 +75,33 @@ class Code:
         given = ", ".join(f"(T *)({p})" for p in pointers)
         return f"run_{name}({size}, (T *[]){{{given}}});"
 
+    def rows(
+        self,
+        kernel: RowKernel,
+        m: int,
+        n: int,
+        pointers: Sequence[str],
+        down: Sequence[int],
+        along: Sequence[int],
+    ) -> str:
+        """The statement that runs a row kernel on m rows of n numbers."""
+        name = self._rows.setdefault(kernel, f"r{len(self._rows)}")
+        given = ", ".join(f"(T *)({p})" for p in pointers)
+        apart = [f"(intptr_t[]){{{', '.join(map(str, steps))}}}" for steps in (down, along)]
+        return f"rows_{name}({m}, {n}, (T *[]){{{given}}}, {', '.join(apart)});"
+
     def compiled(self) -> Callable[..., None]:
         names = [f"    T *const {name} = at[{k}];" for k, name in enumerate(self.arrays)]
         text = _TEXT.format(
             head=HEAD,
             number=self.number,
             kernels="".join(dense_run(kernel, name) for kernel, name in self._kernels.items()),
+            rows="".join(
+                [
+                    ROWS_HEAD if self._rows else "",
+                    *(row_functions(kernel, name) for kernel, name in self._rows.items()),
+                ]
+            ),
             names="\n".join(names),
             before="\n".join(f"    {line}" for line in self.before),
             body="\n".join(f"        {line}" for line in self.body),
