@@ -70,8 +70,7 @@ class Op:
     def __call__(self, *xs: Any, **params: Any) -> Any:
         xp = None
         for x in xs:
-            kind: Any = type(x)
-            backend = array_types.get(kind)
+            backend = array_types.get(x.__class__)
             if backend is None:  # asked first: a failing getattr is dearer
                 run = getattr(x, "__run_op__", None)
                 if run is not None:
