@@ -54,6 +54,13 @@ class NumpyBackend(Backend):
 
         return compiled(kernel, run, self)
 
+    def broadcast_to(self, x: Array, shape: tuple[int, ...]) -> Array:
+        if math.prod(shape) > FEW:
+            return np.broadcast_to(x, shape)
+        out = np.empty(shape, x.dtype)  # 0.5 µs, and NumPy's view 2.3
+        out[...] = x
+        return out
+
     def by_row(self, ufunc: Any, x: Array, column: Array, out: Array | None = None) -> Array:
         # NumPy copies a broadcast operand into its buffer where a row fits there: 29 → 21 µs for
         # (256, 512) in float32 when none does; but (2048, 64) takes 67 µs without it, 23 with it.
@@ -86,7 +93,7 @@ class NumpyBackend(Backend):
         return super().exp_to_scale(x, out)
 
     def exp_shares(self, x: Array, y: Array, g: Array, out: Array) -> None:
-        if x.dtype.char not in "fd" or not (y.min() >= -20 and y.max() <= 30):
+        if x.size < FEW or x.dtype.char not in "fd" or not (y.min() >= -20 and y.max() <= 30):
             return super().exp_shares(x, y, g, out)
         np.exp(x, out)  # g·e⁻ʸ stays in the range, and y need not be subtracted: a pass fewer
         self.by_row(np.multiply, out, g * np.exp(-y), out)

@@ -82,6 +82,20 @@ _matmul = Op("matmul", _matmul_forward, _matmul_rule_a, _matmul_rule_b, settle=_
 _matmul.stacks = {0: (1,), 1: (0,)}
 
 
+_matvec = Op(
+    "matvec",  # W x of a matrix and a vector
+    lambda xp, a, x: xp.matmul(a, x),
+    lambda g, _y, _a, x: Later(_matmul, _mT(_as_rows(g)), _as_rows(x)),
+    lambda g, _y, a, _x: _matvec(_mT(a), g),
+)
+_matvec.stacks = {0: (1,)}
+
+
+def _as_rows(x: V) -> V:
+    """A vector as one row, and vectors as they are stacked."""
+    return x if x.ndim == 2 else reshape(x, (1, -1))
+
+
 def matmul(a: V, b: V) -> V:
     """Matrix product over the last two axes, the leading ones broadcast; 1-D operands as vectors.
 
@@ -98,6 +112,8 @@ def matmul(a: V, b: V) -> V:
         raise ValueError(f"matmul: the last axis of a {a.shape} must match that of b {b.shape}")
     if a.ndim > 1 and b.ndim > 1:
         return _matmul(a, b)
+    if a.ndim == 2:
+        return _matvec(a, b)
     y = _matmul(
         reshape(a, (1, -1)) if a.ndim == 1 else a, reshape(b, (-1, 1)) if b.ndim == 1 else b
     )
@@ -185,8 +201,8 @@ def linear(x: V, weight: Any, bias: Any = None) -> V:
             f"linear: expected x (…, in) and weight (out, in), got {x.shape} and {weight.shape}"
         )
     if x.ndim == 1:
-        y = linear(reshape(x, (1, -1)), weight, bias)
-        return reshape(y, (-1,))
+        y = _matvec(weight, x)
+        return y if bias is None else y + bias
     return _linear(x, weight) if bias is None else _linear(x, weight, bias)
 
 

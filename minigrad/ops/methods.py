@@ -111,8 +111,7 @@ class Methods(Operators):
     @property
     def T(self) -> Self:
         """The axes in reverse order: the transpose of a matrix."""
-        axes: Any = self
-        return shape.permute(self, *range(axes.ndim - 1, -1, -1))
+        return shape.reversed_axes(self)
 
     @property
     def mT(self) -> Self:

@@ -31,10 +31,14 @@ def by_blocks(kernel: Any, column: bool = False) -> Any:
     def forward(xp: Any, *xs: Array, **params: Any) -> Array:
         shape, dtypes = xs[0].shape, [x.dtype for x in xs if x.dtype.kind == "f"]
         rows, dtype = math.prod(shape[:-1]), np.result_type(*dtypes)
-        flat = [x.reshape(rows, *x.shape[len(shape) - 1 :]) for x in xs]
+        flat = xs if len(shape) == 2 else [x.reshape(rows, *x.shape[len(shape) - 1 :]) for x in xs]
         out = xp.empty((rows,) if column else (rows, shape[-1]), dtype)
-        if out.size:
-            for block in xp.blocks(rows, shape[-1] * dtype.itemsize):
+        row_bytes = shape[-1] * dtype.itemsize
+        blocks: list[slice] = xp.blocks(rows, row_bytes) if out.size else []
+        if len(blocks) == 1:
+            kernel(xp, out, *flat, **params)
+        else:
+            for block in blocks:
                 kernel(xp, out[block], *[x[block] for x in flat], **params)
         return out.reshape(shape[:-1] if column else shape)
 

@@ -90,6 +90,11 @@ def transpose(x: V, dim0: int, dim1: int) -> V:
     return _permute(x, dims=tuple(dims))
 
 
+def reversed_axes(x: V) -> V:
+    """The axes in reverse order."""
+    return _permute(x, dims=tuple(range(x.ndim - 1, -1, -1)))
+
+
 def movedim(x: V, source: int, destination: int) -> V:
     """One axis moved to another place, the others in their order."""
     dims = list(range(x.ndim))

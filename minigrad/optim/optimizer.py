@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from minigrad.backend import Array, backend_of
+from minigrad.backend import Array, Backend, backend_of
 from minigrad.optim.checks import check_not_negative, plain
 from minigrad.optim.params import (
     Group,
@@ -142,16 +142,20 @@ class Optimizer(ABC):
             RuntimeError: no parameter at all has a gradient.
         """
         loss = None if closure is None else closure()
-        if all(p.grad is None for _, p in self._named_params()):
+        any_gradient = False
+        for group in self.param_groups:
+            group.update({key: plain(group[key]) for key in self.defaults})
+            for name, p in zip(group["param_names"], group["params"], strict=True):
+                g = p.grad
+                if g is not None:
+                    any_gradient = True
+                    if p.requires_grad:
+                        self._step_one(name, p, g.data, group)
+        if not any_gradient:
             raise RuntimeError(
                 f"{self._who}.step(): no parameter has a gradient; call loss.backward() before "
                 "step(), and zero_grad() before backward(), not between the two"
             )
-        for group in self.param_groups:
-            group.update({key: plain(group[key]) for key in self.defaults})
-            for name, p in zip(group["param_names"], group["params"], strict=True):
-                if p.requires_grad and p.grad is not None:
-                    self._step_one(name, p, p.grad.data, group)
         return loss
 
     def _step_one(self, name: str, p: Tensor, g: Array, group: Group) -> None:
@@ -160,22 +164,20 @@ class Optimizer(ABC):
         state = self.state[name]
         state["step"] += 1
         p.mark_written()  # first: an interrupt between the parts must not leave it unmarked
-        xp = backend_of(p.data)
-        for part in self._parts(p.data):
-            x, gx = p.data[part], g[part]
-            if group.get("maximize"):
-                gx = -gx
-            xp.subtract(x, self.update(x, gx, state.part(part), group), out=x)
-
-    def _parts(self, x: Array) -> Iterator[Any]:
-        """Yield the indices of the rows to update together: all, or as many as BLOCK allows."""
-        on_gpu = backend_of(x).device == "cuda"  # there a launch costs more than a temporary
-        if not self.elementwise or on_gpu or x.size <= BLOCK:
-            yield ...
+        x, xp = p.data, backend_of(p.data)
+        whole = not self.elementwise or x.size <= BLOCK
+        if whole or xp.device == "cuda":  # there a launch costs more than a temporary
+            self._move(xp, x, g, state, group)
             return
         rows = max(1, BLOCK * len(x) // x.size)
         for start in range(0, len(x), rows):
-            yield slice(start, start + rows)
+            part = slice(start, start + rows)
+            self._move(xp, x[part], g[part], state.part(part), group)
+
+    def _move(self, xp: Backend, x: Array, g: Array, state: State, group: Group) -> None:
+        """Write an update into `x`: a parameter, or some of its rows."""
+        g = -g if group.get("maximize") else g
+        xp.subtract(x, self.update(x, g, state, group), out=x)
 
     # ---- saved state -------------------------------------------------------------------------
 

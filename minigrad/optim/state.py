@@ -29,8 +29,6 @@ class State(dict[str, Any]):
 
     def part(self, index: Any) -> Self:
         """Give the state of those elements of the parameter that `index` picks."""
-        if index is ...:
-            return self
         return type(self)({k: v if k == "step" else v[index] for k, v in self.items()})
 
     def saved(self) -> dict[str, Any]:
