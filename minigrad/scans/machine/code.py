@@ -53,19 +53,38 @@ class Code:
     def __init__(self, number: str) -> None:
         self.number = number
         self.arrays: list[str] = []
-        self.sizes: dict[str, int] = {}  # of the arrays that serve one step after another
         self.before: list[str] = []
         self.body: list[str] = []
         self._kernels: dict[Kernel, str] = {}
         self._rows: dict[RowKernel, str] = {}
+        self.totals: dict[str, int] = {}
+        self._spaces: dict[str, int] = {}
 
-    def array(self, name: str, size: int = 0) -> str:
-        """Declare an array; gives its name. With a size it is made for the function."""
+    def array(self, name: str) -> str:
+        """Declare an array that the function is given; gives its name."""
         if name not in self.arrays:
             self.arrays.append(name)
-        if size:
-            self.sizes[name] = max(self.sizes.get(name, 0), size)
         return name
+
+    def space(self, name: str, size: int) -> str:
+        """Declare room for `size` numbers, which serves one step after another; gives its name."""
+        self.array("work")
+        self._spaces[name] = max(self._spaces.get(name, 0), size)
+        return name
+
+    def total(self, name: str, size: int) -> str:
+        """Declare an array of `size` numbers that are 0 at first; gives its name."""
+        self.totals[name] = max(self.totals.get(name, 0), size)
+        return self.array(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is room of this name."""
+        return name in self._spaces
+
+    @property
+    def room(self) -> int:
+        """How many numbers `work` must hold."""
+        return sum(map(padded, self._spaces.values()))
 
     def kernel(self, kernel: Kernel, size: int, pointers: Sequence[str]) -> str:
         """The statement that runs a kernel on dense arrays."""
@@ -76,32 +95,31 @@ class Code:
         return f"run_{name}({size}, (T *[]){{{given}}});"
 
     def rows(
-        self,
-        kernel: RowKernel,
-        m: int,
-        n: int,
-        pointers: Sequence[str],
-        down: Sequence[int],
-        along: Sequence[int],
+        self, kernel: RowKernel, m: int, n: int, arrays: Sequence[tuple[str, int, int]]
     ) -> str:
-        """The statement that runs a row kernel on m rows of n numbers."""
+        """The statement that runs a row kernel on m rows of n numbers.
+
+        Each array has how far its rows are from each other, and how far the numbers in a row.
+        """
         name = self._rows.setdefault(kernel, f"r{len(self._rows)}")
-        given = ", ".join(f"(T *)({p})" for p in pointers)
-        apart = [f"(intptr_t[]){{{', '.join(map(str, steps))}}}" for steps in (down, along)]
-        return f"rows_{name}({m}, {n}, (T *[]){{{given}}}, {', '.join(apart)});"
+        given = ", ".join(f"(T *)({p})" for p, _, _ in arrays)
+        down, along = (", ".join(str(array[k]) for array in arrays) for k in (1, 2))
+        return (
+            f"rows_{name}({m}, {n}, (T *[]){{{given}}}, (intptr_t[]){{{down}}}, "
+            f"(intptr_t[]){{{along}}});"
+        )
 
     def compiled(self) -> Callable[..., None]:
         names = [f"    T *const {name} = at[{k}];" for k, name in enumerate(self.arrays)]
+        offset = 0
+        for name, size in self._spaces.items():
+            names.append(f"    T *const {name} = work + {offset};")
+            offset += padded(size)
         text = _TEXT.format(
             head=HEAD,
             number=self.number,
             kernels="".join(dense_run(kernel, name) for kernel, name in self._kernels.items()),
-            rows="".join(
-                [
-                    ROWS_HEAD if self._rows else "",
-                    *(row_functions(kernel, name) for kernel, name in self._rows.items()),
-                ]
-            ),
+            rows=ROWS_HEAD + "".join(row_functions(k, name) for k, name in self._rows.items()),
             names="\n".join(names),
             before="\n".join(f"    {line}" for line in self.before),
             body="\n".join(f"        {line}" for line in self.body),
@@ -111,6 +129,11 @@ class Code:
         run.argtypes = [ctypes.c_ssize_t] * 3 + [ctypes.c_void_p] * 3
         run.restype = None
         return run
+
+
+def padded(size: int) -> int:
+    """So many numbers that what follows begins a line of the cache, if this does."""
+    return -(-size // 16) * 16
 
 
 def size_of(shape: tuple[int, ...]) -> int:

@@ -33,20 +33,22 @@ def _along_rows(code: Code, line: Line, shapes: Sequence[Shape], place: Place) -
     # of each kind of operand: its shape, how far its rows are from each other, and numbers in a row
     if kernel.axis == -1:
         m, n = height, width
-        kinds = {"m,n": ((m, n), n, 1), "m,1": ((m, 1), 1, 0), "n": ((n,), 0, 1)}
+        kinds = {"m,n": ((m, n), n, 1), "m,1": ((m, 1), 1, 0)}
     else:
         n, m = height, width
-        kinds = {"m,n": ((n, m), 1, m), "m,1": ((1, m), 1, 0), "n": ((n,), 0, 1)}
-    kinds["m"] = ((m,), 1, 0)
-    operands, slots = (*kernel.inputs, *kernel.outputs), (*line.slots, *line.outs)
-    found = [kinds[operand.axes] for operand in operands]
-    if any(shapes[slot] != shape for slot, (shape, _, _) in zip(slots, found, strict=True)):
-        raise Unfit
-    pointers = [place(slot) for slot in slots]
-    outputs = zip(kernel.outputs, pointers[len(kernel.inputs) :], strict=True)
-    totals = [f"clear(1, {n}, {y}, {n});" for operand, y in outputs if operand.axes == "n"]
-    down, along = [k for _, k, _ in found], [k for _, _, k in found]
-    return [*totals, code.rows(kernel, m, n, pointers, down, along)]
+        kinds = {"m,n": ((n, m), 1, m), "m,1": ((1, m), 1, 0)}
+    kinds |= {"m": ((m,), 1, 0), "n": ((n,), 0, 1)}
+    arrays: list[tuple[str, int, int]] = []
+    statements: list[str] = []
+    pairs = zip((*kernel.inputs, *kernel.outputs), (*line.slots, *line.outs), strict=True)
+    for operand, slot in pairs:
+        shape, down, along = kinds[operand.axes]
+        if shapes[slot] != shape:
+            raise Unfit
+        arrays.append((place(slot), down, along))
+        if operand in kernel.outputs and operand.axes == "n":
+            statements.append(f"clear(1, {n}, {place(slot)}, {n});")
+    return [*statements, code.rows(kernel, m, n, arrays)]
 
 
 def _pieces(
