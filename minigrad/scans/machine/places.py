@@ -48,7 +48,9 @@ class Forward:
         given = {*range(step.inputs), *step.constants}
         masks = {slot for slot, dtype in enumerate(step.dtypes) if dtype == "?"}
         number = {dtype for dtype in step.dtypes if dtype != "?"}
-        if len(number) != 1 or not number <= _NUMBERS.keys() or not masks <= given:
+        if len(number) != 1 or not number <= _NUMBERS.keys():
+            raise Unfit
+        if not masks <= given or not masks.isdisjoint(step.output):
             raise Unfit
         if not set(step.after) <= made or len({*step.after}) != len(step.after):
             raise Unfit
@@ -122,7 +124,7 @@ class Forward:
         self, run: Callable[..., None], code: Code, steps: range, arrays: dict[str, Array]
     ) -> None:
         """Run a function on its arrays."""
-        arrays["work"] = np.empty(code.room, self.dtype)
+        arrays = arrays | {"work": np.empty(code.room, self.dtype)}
         at = (ctypes.c_void_p * len(code.arrays))(*[arrays[n].ctypes.data for n in code.arrays])
         gemm, gemv = self.blas.gemm(self.dtype), self.blas.gemv(self.dtype)
         run(steps.start, len(steps), steps.step, at, gemm, gemv)
