@@ -29,6 +29,7 @@ class Forward:
         self.plan = plan
         self.step = plan.step
         self.blas = library
+        self.dtype = self._number()
         self._check()
         made = {out for line in self.step.lines for out in line.outs}
         outputs = dict(reversed([(slot, k) for k, slot in enumerate(self.step.output)]))
@@ -45,16 +46,8 @@ class Forward:
     def _check(self) -> None:
         step = self.step
         made = {out for line in step.lines for out in line.outs}
-        given = {*range(step.inputs), *step.constants}
-        masks = {slot for slot, dtype in enumerate(step.dtypes) if dtype == "?"}
-        number = {dtype for dtype in step.dtypes if dtype != "?"}
-        if len(number) != 1 or not number <= _NUMBERS.keys():
-            raise Unfit
-        if not masks <= given or not masks.isdisjoint(step.output):
-            raise Unfit
         if not set(step.after) <= made or len({*step.after}) != len(step.after):
             raise Unfit
-        self.dtype = np.dtype(number.pop())
         for slot in (*range(step.inputs + step.state), *made):
             if len(step.shapes[slot]) != 2 or not size_of(step.shapes[slot]):
                 raise Unfit
@@ -66,6 +59,16 @@ class Forward:
                     raise Unfit
             elif not isinstance(line.op, FusedOp):
                 raise Unfit
+
+    def _number(self) -> np.dtype[Any]:
+        """The one dtype of all values but masks, which are only read."""
+        step = self.step
+        numbers = {dtype for dtype in step.dtypes if dtype != "?"}
+        masks = {slot for slot, dtype in enumerate(step.dtypes) if dtype == "?"}
+        read = {*range(step.inputs), *step.constants} - {*step.output}
+        if len(numbers) != 1 or not numbers <= _NUMBERS.keys() or not masks <= read:
+            raise Unfit
+        return np.dtype(numbers.pop())
 
     # ---- places ------------------------------------------------------------------------------
 
