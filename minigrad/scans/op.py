@@ -99,14 +99,14 @@ _variants: dict[object, int] = {}  # how many loops there were of steps that dif
 
 def loops_of(step: Step, xp: Backend) -> Loops:
     """The loops of a step; steps that run the same code share them."""
-    key = (xp, xp.native, step.key())
+    key = (xp, xp.native, step.key)
     loops = _known.get(key)
     if loops is None:
         if len(_known) >= KNOWN:
             _known.pop(next(iter(tuple(_known))), None)  # another thread may have done it
         if len(_variants) >= KNOWN:
             _variants.clear()
-        alike = (xp, xp.native, step.key(numbers=False))
+        alike = (xp, xp.native, step.key_without_numbers)
         _variants[alike] = _variants.get(alike, 0) + 1
         loops = _known[key] = Loops(step, xp, numbers=_variants[alike] <= VARIANTS)
     return loops
