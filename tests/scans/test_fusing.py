@@ -212,6 +212,17 @@ def test_each_constant_gets_what_flows_into_it(name, backend, written):
     assert backend != "native" or None not in [machine, *machine._back.values()]
 
 
+def test_products_of_another_kind():
+    """x Wᵀ of a value or of a weight is not W x, which machine code takes."""
+
+    def step(h, p):
+        h = mg.tanh(mg.functional.linear(h, w) + mg.functional.linear(w, h) + p)
+        return h, h
+
+    state, rows = draw(4, (H, H), (T, H, H))
+    same(step, state, rows, [w, state, rows])
+
+
 @pytest.mark.parametrize("mask", [np.eye(H, B) > 0, np.ones((1, B), bool)])
 def test_a_mask_among_the_outputs(mask):
     mask = mg.tensor(mask)

@@ -55,9 +55,13 @@ class Forward:
         for line in step.lines:
             if any(not isinstance(a, int) for a in line.args):
                 raise Unfit
-            product = line.op.name in ("matmul", "affine")
-            if product and (line.args[0] not in step.constants or line.args[1] in step.constants):
+            if line.op.stacks and not self._is_product(line):
                 raise Unfit
+
+    def _is_product(self, line: Line) -> bool:
+        """Whether a line is W x, or W x + b, of a weight W and a value x of the step."""
+        (weight, x, *_), constants = line.args, self.step.constants
+        return line.op.name in ("matmul", "affine") and weight in constants and x not in constants
 
     def _number(self) -> np.dtype[Any]:
         """The one dtype of all values but masks, which are only read."""
