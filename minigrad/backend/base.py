@@ -37,6 +37,28 @@ class Kernel:
     c: str
 
 
+@dataclass(frozen=True)
+class Operand:
+    """An array that a row function reads or gives: its name and its axes, of m rows and n."""
+
+    name: str
+    axes: str  # "m,n", "m,1" (one number a row), "m" (that without its axis), "n" (for all rows)
+
+
+@dataclass(frozen=True)
+class RowKernel:
+    """A function along the rows of arrays, of which `minigrad.backend.rows` says how it is written.
+
+    The first operand has both axes; `axis` is where a row lies in it, -1 or -2.
+    """
+
+    name: str
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    text: str
+    axis: int
+
+
 def gives_booleans(kernel: Kernel, output: Lanes) -> bool:
     """Whether an output is that of a comparison, whose results are booleans."""
     source = re.search(rf"^{output.names[0]} = (\w+);$", kernel.c, re.MULTILINE)
@@ -127,6 +149,10 @@ class Backend:
         scope: dict[str, Any] = {}
         exec(compile(kernel.python, f"<fused {kernel.name}>", "exec"), scope)
         return scope[kernel.name](self)
+
+    def compile_rows(self, kernel: RowKernel, plain: Callable[..., Any]) -> Callable[..., Any]:
+        """Give a function like `plain`, which is the kernel in calls of this backend."""
+        return plain
 
     def chunks(self, x: Array, n: int, dim: int) -> list[Array]:
         """Views of the n equal chunks of x along `dim`."""

@@ -12,12 +12,12 @@ import numpy as np
 
 from minigrad.backend.base import Array, Backend, Kernel, Lanes, gives_booleans
 from minigrad.backend.library import built
+from minigrad.backend.ufunc import TYPES, ufunc
 
 Run = Callable[..., tuple[Array, ...]]
 
 WIDE = 256  # numbers in a row, from which arrays that broadcast are faster so than by NumPy's calls
 MOST_LANES = 32  # that a ufunc takes, in every version of NumPy
-_TYPES = {"float": ("f", 11), "double": ("d", 12)}  # by C's name: NumPy's character and number
 
 # Every element goes through the vector loop, the last few in a buffer: what an element becomes
 # must not depend on its place. So does a number that is the same along a row, written out once.
@@ -123,7 +123,7 @@ def compiled(kernel: Kernel, plain: Run, xp: Backend) -> Run:
     booleans = any(gives_booleans(kernel, lanes) for lanes in kernel.outputs)
     if booleans or re.search(" [&|^] ", kernel.c) or read + written > MOST_LANES:
         return plain
-    loop = _ufunc(kernel, read, written)
+    loop = ufunc(ctypes.CDLL(str(built(_source(kernel)))), kernel.name, read, written)
     scope: dict[str, Any] = {"xp": xp, "plain": plain, "loop": loop, "spread": _unbuffered(loop)}
     inputs, outputs = _numbered("x", kernel.inputs), _numbered("r", kernel.outputs)
     text = _caller(replace(kernel, inputs=inputs, outputs=outputs), _names(inputs))
@@ -216,46 +216,12 @@ def _taken_apart(groups: tuple[Lanes, ...], arrays: list[str]) -> list[str]:
 
 # ---- C to a ufunc --------------------------------------------------------------------------------
 
-_kept: list[Any] = []  # NumPy does not copy what describes a ufunc
-
-
-def _ufunc(kernel: Kernel, read: int, written: int) -> Callable[..., Any]:
-    """The kernel as a ufunc with a loop for each number type."""
-    library = ctypes.CDLL(str(built(_source(kernel))))
-    loops = [ctypes.cast(library[f"loop_{number}"], ctypes.c_void_p).value for number in _TYPES]
-    functions = (ctypes.c_void_p * len(loops))(*loops)
-    data = (ctypes.c_void_p * len(loops))()
-    numbers = [code for _, code in _TYPES.values() for _ in range(read + written)]
-    types = (ctypes.c_char * len(numbers))(*numbers)
-    name = ctypes.c_char_p(kernel.name.encode())
-    _kept.append((library, functions, data, types, name))
-    make = ctypes.PYFUNCTYPE(
-        ctypes.py_object,
-        *[ctypes.c_void_p] * 3,
-        *[ctypes.c_int] * 4,
-        *[ctypes.c_char_p] * 2,
-        ctypes.c_int,
-    )(_from_functions())
-    addresses = [ctypes.addressof(part) for part in (functions, data, types)]
-    return make(*addresses, len(loops), read, written, -1, name, b"", 0)
-
-
-def _from_functions() -> int:
-    """The address of PyUFunc_FromFuncAndData, entry 1 of the table of NumPy's C interface."""
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    inner: Any = np
-    table = pointer(inner._core._multiarray_umath._UFUNC_API, None)
-    address = ctypes.cast(table, ctypes.POINTER(ctypes.c_void_p))[1]
-    assert address is not None
-    return address
-
 
 def _source(kernel: Kernel) -> str:
     """A ufunc's loops."""
     dense = "from__[{k}] + i__ * by__[{k}]"
     return HEAD + "".join(
-        _LOOP.format(number=number, **_parts(kernel, number, dense)) for number in _TYPES
+        _LOOP.format(number=number, **_parts(kernel, number, dense)) for number in TYPES
     )
 
 

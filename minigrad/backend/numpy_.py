@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend.base import Array, Backend, Kernel
+from minigrad.backend.base import Array, Backend, Kernel, RowKernel
 from minigrad.backend.erf import erf
 from minigrad.backend.memory import keep_pages
 from minigrad.backend.where import where
@@ -53,6 +53,13 @@ class NumpyBackend(Backend):
         from minigrad.backend.native import compiled  # brings modules that few need
 
         return compiled(kernel, run, self)
+
+    def compile_rows(self, kernel: RowKernel, plain: Callable[..., Any]) -> Callable[..., Any]:
+        if not self.native:
+            return plain
+        from minigrad.backend.native_rows import compiled  # brings modules that few need
+
+        return compiled(kernel, plain)
 
     def broadcast_to(self, x: Array, shape: tuple[int, ...]) -> Array:
         if math.prod(shape) > FEW:

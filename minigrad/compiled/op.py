@@ -32,7 +32,7 @@ class CompiledOp(Op):
         self.visible = len(step.output)
         self.xp = xp
         self.step = step.bare()
-        self.fused = fused(self.step, alone=xp.native, numbers=True)
+        self.fused = fused(self.step, native=xp.native, numbers=True)
         self.copied = copied  # which results lie in the memory of an argument
         self._back: dict[tuple[tuple[bool, ...], tuple[bool, ...]], Any] = {}
 

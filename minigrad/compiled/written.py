@@ -14,6 +14,7 @@ from minigrad.compiled.op import CompiledOp
 from minigrad.compiled.watch import Watch
 from minigrad.ops import Methods
 from minigrad.random import refused
+from minigrad.scans.repeat import Repeat
 from minigrad.scans.step import Slot, Unwritable, Writer
 from minigrad.tensor import Tensor
 
@@ -80,10 +81,17 @@ def write(
 ) -> Written:
     """Write down what a function does, and again, to see that it does the same."""
     try:
-        first, results = _noted(function, tensors, args, kwargs)
+        first = Writer(tensors, ())
+        results = _noted(first, function, tensors, args, kwargs)
         watch = Watch(roots)
-        again, same = _noted(function, tensors, args, kwargs)
-        _check(first, again, watch, results == same)
+        again = _Again(first)
+        same = results == _noted(again, function, tensors, args, kwargs)
+        if not same or not watch.holds():
+            raise Unwritable("it gives something else the second time, or changes what it reads")
+        if not first.step.output:
+            raise Unwritable("it gives no tensor")
+        for a, b in zip(first.step.constants.values(), again.constants, strict=True):
+            _check_constant(a, b, watch)
     except Unwritable as error:
         raise RuntimeError(f"compile: {name} cannot be written down: {error}") from None
     except Exception as error:
@@ -95,10 +103,23 @@ def write(
     return Written(op, list(first.step.constants.values()), watch, results)
 
 
+class _Again(Repeat):
+    """A second run, which may make constants of its own."""
+
+    def __init__(self, first: Writer) -> None:
+        super().__init__(first, since=0)
+        self.constants: list[Any] = []
+        self._places = iter(first.step.constants)
+
+    def new_constant(self, x: Any) -> Slot:
+        self.constants.append(x)
+        return next(self._places, -1)
+
+
 def _noted(
-    function: Callable[..., Any], tensors: Sequence[Tensor], args: Any, kwargs: Any
-) -> tuple[Writer, Any]:
-    """One run, and the structure of what it gives."""
+    writer: Writer, function: Callable[..., Any], tensors: Sequence[Tensor], args: Any, kwargs: Any
+) -> Any:
+    """Run a function; gives the structure of its results."""
     found: Any = None
 
     def run(_state: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -114,10 +135,9 @@ def _noted(
         found = mapped(result, function(*a, **k))
         return (), tuple(ys)
 
-    writer = Writer(tensors, ())
     with _writing(writer), refused():
         writer.run(run, tuple(tensors), ())
-    return writer, found
+    return found
 
 
 def _lent(writer: Writer) -> list[bool]:
@@ -147,22 +167,15 @@ def _writing(writer: Writer) -> Generator[None]:
         del tape.writers[thread]
 
 
-def _check(first: Writer, again: Writer, watch: Watch, alike: bool) -> None:
-    """Raise unless two runs did the same, with what the function reaches and with equal values."""
-    if not alike or first.step.key() != again.step.key() or not watch.holds():
-        raise Unwritable("it does something else each time, or changes what it reads")
-    if not first.step.output:
-        raise Unwritable("it gives no tensor")
-    pairs = zip(first.step.constants.values(), again.step.constants.values(), strict=True)
-    for a, b in pairs:
-        if a is b:
-            if id(a) not in watch.tensors:
-                raise Unwritable(
-                    f"it reads a tensor of shape {a.shape} that is neither an argument nor reached "
-                    "from it: make it an argument"
-                )
-        elif not _equal(a, b):
-            raise Unwritable(f"it makes a tensor of shape {a.shape} that differs each time")
+def _check_constant(a: Any, b: Any, watch: Watch) -> None:
+    """Raise unless what two runs read is the same and watched, or was made anew and is equal."""
+    if a is not b and not _equal(a, b):
+        raise Unwritable(f"it makes a tensor of shape {a.shape} that differs each time")
+    if a is b and id(a) not in watch.tensors:
+        raise Unwritable(
+            f"it reads a tensor of shape {a.shape} that is neither an argument nor reached from "
+            "it: make it an argument"
+        )
 
 
 def _equal(a: Any, b: Any) -> bool:

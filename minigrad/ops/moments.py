@@ -4,37 +4,56 @@
 # Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend import Array
+from minigrad.backend.rows import rowwise
 from minigrad.op import JointOp, Op, V
+from minigrad.ops.broadcast import expand_to
 from minigrad.ops.normalise import by_blocks, merged, refuse_integers
 from minigrad.ops.reduce import Dims, axes_of, mean, sum
 from minigrad.ops.shape import permute, reshape
 
 
+# What becomes of a row, in C: the mean first, so that squares are small numbers' squares.
+def _standardize_text(eps: float, centre: bool) -> str:
+    return f"""
+        sum total = {"x" if centre else 0}
+        mean = total / n
+        sum squares = (x - mean) * (x - mean)
+        r = 1 / sqrt(squares / n + (T){eps!r})
+        each y = (x - mean) * r
+    """
+
+
+@rowwise("x[m,n] -> y[m,n], r[m,1]", _standardize_text)
 def _standardize_forward(
     xp: Any, x: Array, *, eps: float, centre: bool, axis: int
 ) -> tuple[Array, Array]:
     if axis == -2:
-        y, r = _standardize_forward(xp, x.swapaxes(-1, -2), eps=eps, centre=centre, axis=-1)
+        y, r = _standardize_forward.plain(xp, x.swapaxes(-1, -2), eps=eps, centre=centre, axis=-1)
         return y.swapaxes(-1, -2), r.swapaxes(-1, -2)
     shape = x.shape
     x = x.reshape(-1, shape[-1])
-    y, r = xp.empty_like(x), xp.empty(len(x), x.dtype)
+    y, r = xp.empty_like(x), xp.empty((len(x), 1), x.dtype)
     for block in xp.blocks(len(x), shape[-1] * x.dtype.itemsize):
-        _standardize_rows(xp, y[block], r[block], x[block], eps, centre)
+        _, r[block] = _standardize_rows(xp, y[block], x[block], eps, centre)
     return y.reshape(shape), r.reshape(*shape[:-1], 1)
 
 
-def _standardize_rows(xp: Any, y: Array, r: Array, x: Array, eps: float, centre: bool) -> None:
-    scale = 1.0 / x.shape[-1]
+def _standardize_rows(xp: Any, y: Array, x: Array, eps: float, centre: bool) -> tuple[Any, Array]:
+    """Write into y; give the mean, which counts as 0 without `centre`, and r, (rows, 1)."""
+    scale, mean = 1.0 / x.shape[-1], 0.0
     if centre:
-        x = xp.by_row(xp.subtract, x, (xp.row_sums(x) * scale)[:, None], y)
-    r[...] = 1.0 / xp.sqrt(xp.row_dots(x, x) * scale + eps)
-    xp.by_row(xp.multiply, x, r[:, None], y)
+        mean = (xp.row_sums(x) * scale)[:, None]
+        x = xp.by_row(xp.subtract, x, mean, y)
+    r = 1.0 / xp.sqrt(xp.row_dots(x, x) * scale + eps)[:, None]
+    xp.by_row(xp.multiply, x, r, y)
+    return mean, r
 
 
 def _standardize_backward_rows(
@@ -51,6 +70,18 @@ def _standardize_backward_rows(
 _standardize_backward_last = by_blocks(_standardize_backward_rows)
 
 
+@rowwise(
+    "g[m,n], y[m,n], r[m,1] -> gx[m,n]",
+    lambda centre: (
+        f"""
+        sum products = g * y
+        sum total = {"g" if centre else 0}
+        dot = products / n
+        mean = total / n
+        each gx = (g - mean - y * dot) * r
+    """
+    ),
+)
 def _standardize_backward(
     xp: Any, g: Array, y: Array, r: Array, *, centre: bool, axis: int
 ) -> Array:
@@ -114,62 +145,81 @@ def standardize(x: V, dim: Dims = -1, eps: float = 1e-5, centre: bool = True) ->
 # ---- layer normalisation: each block of rows is scaled and shifted while in the cache --------
 
 
+@rowwise(
+    "x[m,n], w[n], b[n] -> out[m,n], mean[m,1], r[m,1]",
+    lambda eps, centre: f"{_standardize_text(eps, centre)}each out = y * w + b",
+)
 def _layer_norm_forward(
     xp: Any, x: Array, w: Array, b: Array | None = None, *, eps: float, centre: bool
 ) -> tuple[Array, Array, Array]:
     shape, dtype = x.shape, np.result_type(*[a.dtype for a in (x, w, b) if a is not None])
     x = x.reshape(-1, shape[-1])
-    out, y, r = xp.empty(x.shape, dtype), xp.empty_like(x), xp.empty(len(x), x.dtype)
+    out, columns = xp.empty(x.shape, dtype), xp.empty((2, len(x), 1), x.dtype)
+    mean, r = columns
     for block in xp.blocks(len(x), shape[-1] * dtype.itemsize):
-        _standardize_rows(xp, y[block], r[block], x[block], eps, centre)
-        xp.multiply(y[block], w, out[block])
+        y = out[block]
+        mean[block], r[block] = _standardize_rows(xp, y, x[block], eps, centre)
+        xp.multiply(y, w, y)
         if b is not None:
-            xp.add(out[block], b, out[block])
-    return out.reshape(shape), y.reshape(shape), r.reshape(*shape[:-1], 1)
+            xp.add(y, b, y)
+    return out.reshape(shape), *(a.reshape(*shape[:-1], 1) for a in columns)
 
 
+@rowwise(
+    "g[m,n], x[m,n], mean[m,1], r[m,1], w[n] -> gx[m,n], gw[n], gb[n]",
+    lambda centre: (
+        f"""
+        each y = (x - mean) * r
+        each gx = g * w
+        sum products = gx * y
+        sum sums = {"gx" if centre else 0}
+        total gw = g * y
+        total gb = g
+        a = sums / n
+        b = products / n
+        each gx = (gx - a - (x - mean) * r * b) * r
+    """
+    ),
+)
 def _layer_norm_backward(
-    xp: Any, g: Array, y: Array, r: Array, w: Array, *, centre: bool
+    xp: Any, g: Array, x: Array, mean: Array, r: Array, w: Array, *, centre: bool
 ) -> tuple[Array, Array, Array]:
-    n = g.shape[-1]
-    g, flat, r = g.reshape(-1, n), y.reshape(-1, n), r.reshape(-1, 1)
-    gx, gw, gb = xp.empty_like(flat), xp.zeros(n, w.dtype), xp.zeros(n, w.dtype)
+    n, shape = g.shape[-1], x.shape
+    g, x, mean, r = (a.reshape(-1, a.shape[-1]) for a in (g, x, mean, r))
+    gx, gw, gb = xp.empty_like(x), xp.zeros(n, w.dtype), xp.zeros(n, w.dtype)
     for block in xp.blocks(len(g), n * w.dtype.itemsize):
-        out = xp.multiply(g[block], flat[block], gx[block])
-        gw += out.sum(axis=0)
-        gb += g[block].sum(axis=0)
-        _standardize_backward_rows(xp, out, g[block] * w, flat[block], r[block], centre=centre)
-    return gx.reshape(y.shape), gw, gb
+        out, g_b, r_b = gx[block], g[block], r[block]
+        y = xp.by_row(xp.multiply, xp.by_row(xp.subtract, x[block], mean[block]), r_b)
+        gw += xp.multiply(g_b, y, out).sum(axis=0)
+        gb += g_b.sum(axis=0)
+        _standardize_backward_rows(xp, out, g_b * w, y, r_b, centre=centre)
+    return gx.reshape(shape), gw, gb
 
 
 def _layer_norm_backward_rule(
-    hs: Any, gxs: Any, g: Any, y: Any, r: Any, w: Any, *, centre: bool
+    hs: Any, gxs: Any, g: Any, x: Any, mean: Any, r: Any, w: Any, *, centre: bool
 ) -> list[Any]:
-    """Of gx = standardize_backward(g·w, y, r), gw = Σ g·y and gb = Σ g."""
-    (h, h_w, h_b), rows = hs, tuple(range(g.ndim - 1))
-    to_g, to_y, to_r, to_w = [], [], None, None
+    """Of gx = standardize_backward(g·w, y, r), gw = Σ g·y and gb = Σ g; y = (x - mean) · r."""
+    (h, h_w, h_b), rows, y = hs, tuple(range(g.ndim - 1)), (x - mean) * r
+    to_g, to_y, to_r, to_w = [], [], [], None
     if h is not None:
         u = _pull_standardize(h, y, r, centre=centre, axis=-1)
         to_g, to_w = [u * w], sum(u * g, rows)
         to_y = [_standardize_backward_rule_y(h, None, g * w, y, r, axis=-1)]
-        to_r = sum(h * gxs[0], -1, keepdim=True) / r
+        to_r = [sum(h * gxs[0], -1, keepdim=True) / r]
     if h_w is not None:
         to_g, to_y = [*to_g, h_w * y], [*to_y, h_w * g]
     if h_b is not None:
         to_g = [*to_g, h_b + g * 0.0]
-    return [_added(to_g), _added(to_y), to_r, to_w]
-
-
-def _absent(gs: list[Any]) -> bool:
-    return all(g is None for g in gs)
+    if not to_y:
+        return [_added(to_g), None, None, None, None]
+    to_x, to_r = _added(to_y) * r, [*to_r, sum(_added(to_y) * (x - mean), -1, keepdim=True)]
+    return [_added(to_g), to_x, -sum(to_x, -1, keepdim=True), _added(to_r), to_w]
 
 
 def _added(parts: list[Any]) -> Any:
     """The sum of what flows in, None where nothing does."""
-    total: Any = None
-    for part in parts:
-        total = part if total is None else total + part
-    return total
+    return functools.reduce(operator.add, parts) if parts else None
 
 
 _pull_layer_norm = JointOp(
@@ -178,16 +228,18 @@ _pull_layer_norm = JointOp(
 
 
 def _layer_norm_rule(
-    gs: Any, ys: Any, _x: Any, w: Any, *_b: Any, eps: float, centre: bool
+    gs: Any, ys: Any, x: Any, w: Any, *_b: Any, centre: bool, **_: Any
 ) -> list[Any]:
-    (g, *later), (_, y, r) = gs, ys
+    (g, g_mean, g_r), (_, mean, r) = gs, ys
     parts: list[Any] = [None, None, None]
     if g is not None:
-        parts = list(_pull_layer_norm(g, y, r, w, centre=centre))
-    if not _absent(later):
-        more = _standardize_rule(later, (y, r), None, eps=eps, centre=centre)
-        parts[0] = _added([more[0], *([] if g is None else [parts[0]])])
-    return parts[: 2 + len(_b)]
+        parts = list(_pull_layer_norm(g, x, mean, r, w, centre=centre))
+    scale, to_x = 1.0 / x.shape[-1], [] if g is None else [parts[0]]
+    if g_mean is not None and centre:
+        to_x.append(expand_to(g_mean * scale, shape=x.shape))
+    if g_r is not None:  # dr/dx = -r³ (x - mean) / n
+        to_x.append(g_r * (r * r * r * -scale) * (x - mean))
+    return [_added(to_x), *parts[1 : 2 + len(_b)]]
 
 
 _layer_norm = JointOp("layer_norm", _layer_norm_forward, _layer_norm_rule, several=True)

@@ -4,6 +4,7 @@
 # Rules are lambdas, which cannot be annotated; they handle arrays, Tensors and symbols alike.
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array
+from minigrad.backend.rows import rowwise
 from minigrad.op import JointOp, Op, V
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.index import gather
@@ -28,6 +30,7 @@ def by_blocks(kernel: Any, column: bool = False) -> Any:
     that is one number a row.
     """
 
+    @functools.wraps(kernel)
     def forward(xp: Any, *xs: Array, **params: Any) -> Array:
         shape, dtypes = xs[0].shape, [x.dtype for x in xs if x.dtype.kind == "f"]
         rows, dtype = math.prod(shape[:-1]), np.result_type(*dtypes)
@@ -73,25 +76,37 @@ def merged(x: Any, dims: Sequence[int]) -> Any:
 
 # ---- log-sum-exp -----------------------------------------------------------------------------
 
+# In C: the largest number of the row, but finite, and the sum of what lies below it.
+_BELOW_TOP = """
+    max highest = x
+    top = highest < LOWEST ? LOWEST : highest
+    sum sums = exp(x - top)
+    total = sums < 1 ? 1 : sums
+"""
 
-def _finite_rows(xp: Any, out: Array, x: Array) -> None:
+
+@rowwise("x[m,n] -> y[m]", f"{_BELOW_TOP}y = log(total) + top")
+@functools.partial(by_blocks, column=True)
+def _finite_logsumexp(xp: Any, out: Array, x: Array) -> None:
     """The log-sum-exp of each row, the least number there is where every x is -∞."""
     top, total = xp.exp_below_top(x, xp.empty_like(x))
     xp.add(xp.log(total)[:, 0], top[:, 0], out)
 
 
-def _logsumexp_rows(xp: Any, out: Array, x: Array) -> None:
-    _finite_rows(xp, out, x)
-    out[...] = xp.where(out == float(np.finfo(x.dtype).min), -math.inf, out)
+def _logsumexp_forward(xp: Any, x: Array) -> Array:
+    y = _finite_logsumexp(xp, x)
+    return xp.where(y == float(np.finfo(x.dtype).min), -math.inf, y)
 
 
-def _shares_rows(xp: Any, out: Array, x: Array, g: Array, y: Array) -> None:
+@rowwise("x[m,n], g[m], y[m] -> out[m,n]", "each out = g * exp(x - y)")
+@by_blocks
+def _shares_forward(xp: Any, out: Array, x: Array, g: Array, y: Array) -> None:
     xp.exp_shares(x, y[:, None], g[:, None], out)
 
 
 _shares = Op(
     "shares",  # g · exp(x - y): each element's part in its row's log-sum-exp y
-    by_blocks(_shares_rows),
+    _shares_forward,
     lambda h, e, _x, _g, _y: h * e,
     lambda h, _e, x, _g, y: sum(h * exp(x - unsqueeze(y, -1)), -1),
     lambda h, e, _x, _g, _y: -sum(h * e, -1),
@@ -102,11 +117,7 @@ def _pull_logsumexp(g: Any, y: Any, x: Any) -> Any:
     return _shares(x, g, where(y == -math.inf, 0.0, y))  # e^-∞ is 0, and not e^(-∞ + ∞)
 
 
-_logsumexp = Op(
-    "logsumexp",
-    by_blocks(_logsumexp_rows, column=True),
-    _pull_logsumexp,
-)
+_logsumexp = Op("logsumexp", _logsumexp_forward, _pull_logsumexp)
 
 
 def logsumexp(x: V, dim: Dims = None, keepdim: bool = False) -> V:
@@ -133,31 +144,29 @@ def _at(xp: Any, x: Array, classes: Array) -> tuple[Array, tuple[Array, Array]]:
     return rows, (xp.arange(len(rows)), classes.reshape(-1))
 
 
-_log_sum = by_blocks(_finite_rows, column=True)  # finite, so that x - total is -∞, not NaN
-
-
 def _cross_entropy_forward(xp: Any, x: Array, classes: Array) -> tuple[Array, Array]:
     if classes.size and not 0 <= int(classes.min()) <= int(classes.max()) < x.shape[-1]:
         raise IndexError(
             f"softmax_cross_entropy: classes run from {int(classes.min())} to "
             f"{int(classes.max())}, but x {x.shape} has {x.shape[-1]} of them"
         )
-    total = _log_sum(xp, x)
+    total = _finite_logsumexp(xp, x)  # so that x - total is -∞, not NaN
     rows, picked = _at(xp, x, classes)
     return total - rows[picked].reshape(total.shape), total
 
 
-def _cross_entropy_backward_rows(
-    xp: Any, out: Array, x: Array, g_x: Array, g: Array, total: Array, classes: Array
-) -> None:
-    xp.exp_shares(x, total[:, None], g_x[:, None], out)
+def _cross_entropy_backward(
+    xp: Any, x: Array, g_x: Array, g: Array, total: Array, classes: Array
+) -> Array:
+    out = _shares.forward(xp, x, g_x, total)
     rows, picked = _at(xp, out, classes)
-    rows[picked] -= g
+    rows[picked] -= g.reshape(-1)
+    return out
 
 
 _pull_softmax_cross_entropy = Op(
     "softmax_cross_entropy_backward",  # a · exp(x - total), less b at the class
-    by_blocks(_cross_entropy_backward_rows),
+    _cross_entropy_backward,
     lambda h, _gx, x, a, _b, total, _t: h * _shares(x, a, total),
     lambda h, _gx, x, _a, _b, total, _t: sum(h * exp(x - unsqueeze(total, -1)), -1),
     lambda h, _gx, _x, _a, _b, _total, t: -squeeze(gather(h, -1, unsqueeze(t, -1)), -1),
@@ -204,11 +213,25 @@ def softmax_cross_entropy(x: V, classes: Any) -> tuple[V, V]:
 # ---- softmax ---------------------------------------------------------------------------------
 
 
-def _softmax_rows(xp: Any, out: Array, x: Array) -> None:
+@rowwise(
+    "x[m,n] -> y[m,n]",
+    """
+    max highest = x
+    top = highest < LOWEST ? LOWEST : highest
+    each y = exp(x - top)
+    sum total = y
+    scale = 1 / (total < 1 ? 1 : total)
+    each y = y * scale
+    """,
+)
+@by_blocks
+def _softmax_forward(xp: Any, out: Array, x: Array) -> None:
     xp.by_row(xp.divide, out, xp.exp_to_scale(x, out), out)
 
 
-def _softmax_backward_rows(xp: Any, out: Array, g: Array, y: Array) -> None:
+@rowwise("g[m,n], y[m,n] -> gx[m,n]", "sum dot = g * y\neach gx = (g - dot) * y")
+@by_blocks
+def _softmax_backward_forward(xp: Any, out: Array, g: Array, y: Array) -> None:
     xp.by_row(xp.subtract, g, xp.row_dots(g, y)[:, None], out)
     xp.multiply(out, y, out)
 
@@ -219,19 +242,23 @@ def _softmax_backward_rule_y(h: Any, _gx: Any, g: Any, y: Any) -> Any:
 
 _pull_softmax = Op(
     "softmax_backward",  # y · (g - Σ g·y)
-    by_blocks(_softmax_backward_rows),
+    _softmax_backward_forward,
     lambda h, _gx, _g, y: _pull_softmax(h, y),
     _softmax_backward_rule_y,
 )
-_softmax = Op("softmax", by_blocks(_softmax_rows), lambda g, y, _x: _pull_softmax(g, y))
+_softmax = Op("softmax", _softmax_forward, lambda g, y, _x: _pull_softmax(g, y))
 
 
-def _log_softmax_rows(xp: Any, out: Array, x: Array) -> None:
+@rowwise("x[m,n] -> y[m,n]", f"{_BELOW_TOP}shift = log(total) + top\neach y = x - shift")
+@by_blocks
+def _log_softmax_forward(xp: Any, out: Array, x: Array) -> None:
     top, total = xp.exp_below_top(x, out)
     xp.by_row(xp.subtract, x, xp.log(total) + top, out)
 
 
-def _log_softmax_backward_rows(xp: Any, out: Array, g: Array, y: Array) -> None:
+@rowwise("g[m,n], y[m,n] -> gx[m,n]", "sum total = g\neach gx = g - exp(y) * total")
+@by_blocks
+def _log_softmax_backward_forward(xp: Any, out: Array, g: Array, y: Array) -> None:
     xp.exp(y, out)
     xp.by_row(xp.multiply, out, xp.row_sums(g)[:, None], out)
     xp.subtract(g, out, out)
@@ -239,13 +266,11 @@ def _log_softmax_backward_rows(xp: Any, out: Array, g: Array, y: Array) -> None:
 
 _pull_log_softmax = Op(
     "log_softmax_backward",  # g - eʸ · Σ g
-    by_blocks(_log_softmax_backward_rows),
+    _log_softmax_backward_forward,
     lambda h, _gx, _g, y: h - sum(h * exp(y), -1, keepdim=True),
     lambda h, _gx, g, y: -h * exp(y) * sum(g, -1, keepdim=True),
 )
-_log_softmax = Op(
-    "log_softmax", by_blocks(_log_softmax_rows), lambda g, y, _x: _pull_log_softmax(g, y)
-)
+_log_softmax = Op("log_softmax", _log_softmax_forward, lambda g, y, _x: _pull_log_softmax(g, y))
 
 
 def softmax(x: V, dim: int) -> V:

@@ -11,7 +11,8 @@ from minigrad.autograd import enable_grad
 from minigrad.fuse.named import ears
 from minigrad.random import refused
 from minigrad.scans.op import ScanOp
-from minigrad.scans.step import Writer, filled, flat, same_constants
+from minigrad.scans.repeat import Repeat
+from minigrad.scans.step import Writer, filled, flat
 from minigrad.tensor import Tensor
 
 StepFunction = Callable[[Any, Any], tuple[Any, Any]]
@@ -89,19 +90,12 @@ def _written(step: StepFunction, init: Any, xs: Any, order: range) -> tuple[Scan
         with enable_grad(), refused():  # the tape tells where constants come from
             first = Writer(_at(xs, order[0]), flat(init))
             state, output = first.run(step, xs, init)
-            again = Writer(
-                _at(xs, order[min(1, len(order) - 1)]),
-                [Tensor(x) for x in first.results(first.step.after)],
-            )
-            again.run(step, xs, init)
-        step_of = first.step
-        if step_of.key() != again.step.key() or not same_constants(step_of, again.step, since):
-            return None
+            Repeat(first, since).run(step, xs, init)
     except Exception:
         return None
     if not _stands(first) or filled(state, count()) != filled(init, count()):
         return None
-    return ScanOp(step_of, order, first.results(step_of.output)), output
+    return ScanOp(first.step, order, first.results(first.step.output)), output
 
 
 def _result(y: Any, active: bool) -> Any:

@@ -26,19 +26,19 @@ class Source:
     dim: int | None = None
 
 
-def fused(step: Step, *, alone: bool, numbers: bool) -> Step:
+def fused(step: Step, *, native: bool, numbers: bool) -> Step:
     """The step with each group of elementwise lines as one fused op.
 
-    A value's equal pieces (`gates.chunk(4)`) become chunks of one argument. A group of one line
-    becomes a fused op only if those `alone` shall, too. Python numbers become part of the op's
-    code; without `numbers`, lines that have some stay as they are.
+    A value's equal pieces (`gates.chunk(4)`) become chunks of one argument. With `native` kernels,
+    single lines and those with masks gain by it, too. Python numbers become part of the op's code;
+    without `numbers`, lines that have some stay as they are.
     """
     made = replace(
         step, lines=[], shapes=[*step.shapes], dtypes=[*step.dtypes], active=[*step.active]
     )
     pieces = _pieces(step)
-    for group in grouped(step, lambda line: is_fusible(step, line, numbers)):
-        kernel = group.joins and (alone or len(group.lines) > 1)
+    for group in grouped(step, lambda line: is_fusible(step, line, native, numbers)):
+        kernel = group.joins and (native or len(group.lines) > 1)
         line = _fused_line(made, step, group.lines, pieces) if kernel else None
         made.lines += group.lines if line is None else [line]
     read = {*made.after, *made.output, *(a for line in made.lines for a in line.slots)}
@@ -48,7 +48,7 @@ def fused(step: Step, *, alone: bool, numbers: bool) -> Step:
     return made
 
 
-def is_fusible(step: Step, line: Line, numbers: bool) -> bool:
+def is_fusible(step: Step, line: Line, masks: bool, numbers: bool) -> bool:
     """Whether a line is elementwise and may be a part of a fused op."""
     op, outs = line.op, line.outs
     ours = isinstance(op, Elementwise) or (isinstance(op, FusedOp) and op.inline is not None)
@@ -56,7 +56,7 @@ def is_fusible(step: Step, line: Line, numbers: bool) -> bool:
     plain = all(type(value) in (int, float) for value in values) and (numbers or not values)
     if not ours or not plain or line.params or not line.slots:
         return False
-    dtypes = {step.dtypes[a] for a in (*line.slots, *outs)} - {"?"}
+    dtypes = {step.dtypes[a] for a in (*line.slots, *outs)} - ({"?"} if masks else set())
     # a gradient that the step has stopped must not flow
     flows = any(step.active[a] for a in line.slots)
     stopped = flows and not all(step.active[y] or step.dtypes[y] == "?" for y in outs)

@@ -27,7 +27,7 @@ class Loops:
     """The compiled loops of steps that run the same code."""
 
     def __init__(self, step: Step, xp: Backend, numbers: bool = True) -> None:
-        self.step = fused(step.bare(), alone=xp.native, numbers=numbers)
+        self.step = fused(step.bare(), native=xp.native, numbers=numbers)
         self.xp = xp
         self._results = len(step.after) + len(step.output)
         self._back: dict[Present, tuple[Callable[..., Any], Present]] = {}
@@ -98,14 +98,14 @@ _variants: dict[object, int] = {}  # how many loops there were of steps that dif
 
 def loops_of(step: Step, xp: Backend) -> Loops:
     """The loops of a step; steps that run the same code share them."""
-    key = (xp, xp.native, step.key())
+    key = (xp, xp.native, step.key)
     loops = _known.get(key)
     if loops is None:
         if len(_known) >= KNOWN:
             _known.pop(next(iter(tuple(_known))), None)  # another thread may have done it
         if len(_variants) >= KNOWN:
             _variants.clear()
-        alike = (xp, xp.native, step.key(numbers=False))
+        alike = (xp, xp.native, step.key_without_numbers)
         _variants[alike] = _variants.get(alike, 0) + 1
         loops = _known[key] = Loops(step, xp, numbers=_variants[alike] <= VARIANTS)
     return loops

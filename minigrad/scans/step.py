@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -12,7 +13,7 @@ from minigrad import ops
 from minigrad.backend import Array, array_types, is_array
 from minigrad.op import Op
 from minigrad.ops.arguments import constant, promoted
-from minigrad.tape import Node, mode
+from minigrad.tape import mode
 from minigrad.tensor import Tensor
 
 Slot = int  # the number of a value of the step
@@ -72,40 +73,33 @@ class Step:
         """The shape of an argument."""
         return self.shapes[a] if isinstance(a, int) else ()
 
-    def key(self, numbers: bool = True) -> object:
-        """What two steps have in common that run the same code, whatever their constants.
-
-        Without `numbers`, these may differ.
-        """
+    @functools.cached_property
+    def key(self) -> object:
+        """What two steps have in common that run the same code, whatever their constants."""
         # as text, for 1 and 1.0 and True are equal but not the same, as are 0.0 and -0.0
+        return self._key([repr(line.args) for line in self.lines])
+
+    @property
+    def key_without_numbers(self) -> object:
+        """What two steps have in common that do the same with other numbers."""
+        return self._key([line.slots for line in self.lines])
+
+    def _key(self, args: Sequence[object]) -> object:
         lines = [
-            (
-                id(line.op),
-                repr(line.args if numbers else line.slots),
-                _frozen(line.params),
-                line.outs,
-            )
-            for line in self.lines
+            (id(line.op), given, frozen(line.params), line.outs)
+            for line, given in zip(self.lines, args, strict=True)
         ]
-        held = tuple(self.constants)
-        parts = (
-            self.inputs,
-            self.state,
-            tuple(self.shapes),
-            *self.dtypes,
-            tuple(self.active),
-            held,
-        )
-        return (*parts, tuple(lines), self.after, self.output)
+        parts = (self.inputs, self.state, tuple(self.shapes), *self.dtypes, tuple(self.active))
+        return (*parts, tuple(self.constants), tuple(lines), self.after, self.output)
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
     """A parameter of an op as something that can be compared; arrays and the like cannot."""
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
-        return tuple([(name, _frozen(held)) for name, held in items])
+        return tuple([(name, frozen(held)) for name, held in items])
     if isinstance(value, (tuple, list)):
-        return tuple([_frozen(held) for held in cast("Sequence[Any]", value)])
+        return tuple([frozen(held) for held in cast("Sequence[Any]", value)])
     if isinstance(value, slice):
         return (slice, value.start, value.stop, value.step)
     known: Any = value
@@ -180,6 +174,7 @@ class Writer:
     def __init__(self, inputs: Sequence[Tensor], state: Sequence[Tensor]) -> None:
         self.step = Step(len(inputs), len(state), [], [], [], {}, [])
         self.values: list[Array] = []
+        self.several: list[bool] = []  # whether the op of a line gives a tuple
         self.open = True  # until the step has run
         self._slots: dict[int, Slot] = {}
         for x in inputs:
@@ -196,12 +191,7 @@ class Writer:
 
     def write(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
         """Run one op, and note it."""
-        if not self.open:
-            raise RuntimeError(
-                "a value was used that a step or compiled function had kept from an earlier run: "
-                "let it be a result, which comes back as an argument"
-            )
-        operands = [self._operand(x) for x in xs]
+        operands = self.operands(xs)
         arrays = [self.values[a] if isinstance(a, int) else a.value for a in operands]
         if op.fit is not None and any(
             a is not b for a, b in zip(arrays, promoted(arrays), strict=True)
@@ -216,7 +206,17 @@ class Writer:
         made = [self._new(y, active) for y in parts]
         outs = tuple([y.slot for y in made])
         self.step.lines.append(Line(op, tuple(operands), params, outs))
+        self.several.append(several)
         return tuple(made[: op.visible]) if several else made[0]
+
+    def operands(self, xs: Sequence[Any]) -> list[Slot | Number]:
+        """The slots of an op's arguments, and numbers."""
+        if not self.open:
+            raise RuntimeError(
+                "a value was used that a step or compiled function had kept from an earlier run: "
+                "let it be a result, as a part of the state is, which comes back as an argument"
+            )
+        return [self._operand(x) for x in xs]
 
     def _operand(self, x: Any) -> Slot | Number:
         if isinstance(x, Traced):
@@ -232,24 +232,31 @@ class Writer:
             return Number(x)
         slot = self._slots.get(id(x))
         if slot is None:
-            tensor = isinstance(x, Tensor)
-            new = self._new(x.data if tensor else x, tensor and x.edge is not None)
-            slot = self._slots[id(x)] = new.slot
-            self.step.constants[slot] = x
+            slot = self._slots[id(x)] = self.new_constant(x)
+        return slot
+
+    def new_constant(self, x: Any) -> Slot:
+        """The slot of a tensor or array from outside."""
+        tensor = isinstance(x, Tensor)
+        slot = self._new(x.data if tensor else x, tensor and x.edge is not None).slot
+        self.step.constants[slot] = x
         return slot
 
     def run(self, function: Callable[..., Any], inputs: Any, state: Any) -> tuple[Any, Any]:
         """Run the step on traced values of these structures, and note what it gives."""
         # not kept here, for they hold the writer
-        given = iter([Traced(self, slot) for slot in range(len(self.values))])
+        given = iter([Traced(self, slot) for slot in range(self.step.inputs + self.step.state)])
         x = filled(inputs, given)
         try:
             state, output = function(filled(state, given), x)
         finally:
             self.open = False
-        self.step.after = tuple([self._result(part) for part in flat(state)])
-        self.step.output = tuple([self._result(part) for part in flat(output)])
+        self.end(*(tuple([self._result(part) for part in flat(tree)]) for tree in (state, output)))
         return state, output
+
+    def end(self, after: tuple[Slot, ...], output: tuple[Slot, ...]) -> None:
+        """Note what the step gives: the next state, and the outputs."""
+        self.step.after, self.step.output = after, output
 
     def results(self, slots: Sequence[Slot]) -> list[Array]:
         """The values of some slots."""
@@ -274,34 +281,3 @@ def filled(tree: Any, leaves: Iterator[Any]) -> Any:
     if not isinstance(tree, tuple):
         return None if tree is None else next(leaves)
     return tuple([filled(part, leaves) for part in cast("tuple[Any, ...]", tree)])
-
-
-def same_constants(a: Step, b: Step, since: int) -> bool:
-    """Whether two runs of a step read the same things from outside.
-
-    A tensor that each run made anew (`W.T`) counts as the same if the tape (from node `since` on)
-    shows that both came from the same tensors by the same ops.
-    """
-    pairs = zip(a.constants.values(), b.constants.values(), strict=True)
-    return all(x is y or _same(x, y, since) for x, y in pairs)
-
-
-def _same(x: Any, y: Any, since: int) -> bool:
-    if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
-        return False
-    return x.edge is not None and y.edge is not None and _same_edges(x.edge, y.edge, since)
-
-
-def _same_edges(a: Any, b: Any, since: int) -> bool:
-    (p, i), (q, k) = a, b
-    if p is q:
-        return i == k
-    if not (isinstance(p, Node) and isinstance(q, Node)) or min(p.order, q.order) <= since:
-        return False
-    alike = p.op is q.op and i == k and _frozen(p.params) == _frozen(q.params)
-    known = None not in p.edges and None not in q.edges  # other arguments left no trace
-    return (
-        alike
-        and known
-        and all(_same_edges(e, f, since) for e, f in zip(p.edges, q.edges, strict=True))
-    )

@@ -26,7 +26,7 @@ def op_of(step, init, xs):
 
 def lines_of(step, init, xs):
     """The ops that the loop over a step runs."""
-    return [line.op for line in fused(op_of(step, init, xs).step, alone=False, numbers=True).lines]
+    return [line.op for line in fused(op_of(step, init, xs).step, native=False, numbers=True).lines]
 
 
 def lstm_in_plain_ops(state, p):

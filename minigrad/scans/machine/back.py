@@ -85,9 +85,7 @@ class Backward:
         for slot, name in self.kept.items():
             if name not in arrays:
                 arrays[name] = over_time(self.plan.xp, steps, step.shapes[slot], machine.dtype)
-        for name in self.code.arrays:
-            if name.startswith("total"):
-                arrays[name] = np.zeros(self.code.sizes[name], machine.dtype)
+        arrays |= {n: np.zeros(size, machine.dtype) for n, size in self.code.totals.items()}
         machine.call(self.run, self.code, steps, arrays)
         adders = dict(zip([c for c in step.constants if step.active[c]], gathered, strict=True))
         held = dict(zip(step.constants, constants, strict=True))

@@ -52,18 +52,37 @@ class Code:
     def __init__(self, number: str) -> None:
         self.number = number
         self.arrays: list[str] = []
-        self.sizes: dict[str, int] = {}  # of the arrays that serve one step after another
         self.before: list[str] = []
         self.body: list[str] = []
         self._kernels: dict[Kernel, str] = {}
+        self.totals: dict[str, int] = {}
+        self._spaces: dict[str, int] = {}
 
-    def array(self, name: str, size: int = 0) -> str:
-        """Declare an array; gives its name. With a size it is made for the function."""
+    def array(self, name: str) -> str:
+        """Declare an array that the function is given; gives its name."""
         if name not in self.arrays:
             self.arrays.append(name)
-        if size:
-            self.sizes[name] = max(self.sizes.get(name, 0), size)
         return name
+
+    def space(self, name: str, size: int) -> str:
+        """Declare room for `size` numbers, which serves one step after another; gives its name."""
+        self.array("work")
+        self._spaces[name] = max(self._spaces.get(name, 0), size)
+        return name
+
+    def total(self, name: str, size: int) -> str:
+        """Declare an array of `size` numbers that are 0 at first; gives its name."""
+        self.totals[name] = max(self.totals.get(name, 0), size)
+        return self.array(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is room of this name."""
+        return name in self._spaces
+
+    @property
+    def room(self) -> int:
+        """How many numbers `work` must hold."""
+        return sum(map(padded, self._spaces.values()))
 
     def kernel(self, kernel: Kernel, size: int, pointers: Sequence[str]) -> str:
         """The statement that runs a kernel on dense arrays."""
@@ -75,6 +94,10 @@ class Code:
 
     def compiled(self) -> Callable[..., None]:
         names = [f"    T *const {name} = at[{k}];" for k, name in enumerate(self.arrays)]
+        offset = 0
+        for name, size in self._spaces.items():
+            names.append(f"    T *const {name} = work + {offset};")
+            offset += padded(size)
         text = _TEXT.format(
             head=HEAD,
             number=self.number,
@@ -88,6 +111,11 @@ class Code:
         run.argtypes = [ctypes.c_ssize_t] * 3 + [ctypes.c_void_p] * 3
         run.restype = None
         return run
+
+
+def padded(size: int) -> int:
+    """So many numbers that what follows begins a line of the cache, if this does."""
+    return -(-size // 16) * 16
 
 
 def size_of(shape: tuple[int, ...]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from minigrad.backend import Array, Lanes
 from minigrad.backend.blas import Blas
 from minigrad.fuse import FusedOp
-from minigrad.scans.machine.code import Code, Unfit, product, size_of
+from minigrad.scans.machine.code import Code, Unfit, padded, product, size_of
 from minigrad.scans.plan import Plan
 from minigrad.scans.step import Line, Slot
 
@@ -34,10 +34,12 @@ class Forward:
         outputs = dict(reversed([(slot, k) for k, slot in enumerate(self.step.output)]))
         self.output_of = {slot: k for slot, k in outputs.items() if slot in made}
         wanted = {slot for slot in (*plan.kept, *self.step.after) if slot in made}
-        self.lasting = sorted(wanted - self.output_of.keys())
-        self.passing = sorted(made - wanted - self.output_of.keys())
+        self.lasting: dict[Slot, int] = {}  # where each begins, for one step
+        self.room = 0
+        for slot in sorted(wanted - self.output_of.keys()):
+            self.lasting[slot] = self.room
+            self.room += padded(size_of(self.step.shapes[slot]))
         self.code = Code(_NUMBERS[self.dtype.char])
-        self.sizes = {f"v{slot}": size_of(self.step.shapes[slot]) for slot in self.lasting}
         self.run = self._forward()
 
     def _check(self) -> None:
@@ -77,8 +79,8 @@ class Forward:
         if slot in self.output_of:
             return f"({code.array(f'y{self.output_of[slot]}')} + {t} * {size})"
         if slot in self.lasting:
-            return f"({code.array(f'v{slot}')} + {t} * {size})"
-        return code.array(f"v{slot}", size)
+            return f"({code.array('saved')} + count * {self.lasting[slot]} + {t} * {size})"
+        return code.space(f"v{slot}", size)
 
     def lanes(
         self, code: Code, body: list[str], slot: Slot, lanes: Lanes, common: tuple[int, ...]
@@ -105,8 +107,8 @@ class Forward:
     ) -> str:
         """A chunk of a value, written out in the common shape: once if it is a constant."""
         name = f"e{slot}_{k}_{part[0]}_{part[1]}_{common[0]}_{common[1]}"
-        known = name in code.arrays
-        code.array(name, size_of(common))
+        known = code.has(name)
+        code.space(name, size_of(common))
         if not known or slot not in self.step.constants:
             rows = "i" if part[0] > 1 else "0"
             columns = "j" if part[1] > 1 else "0"
@@ -119,11 +121,8 @@ class Forward:
     def call(
         self, run: Callable[..., None], code: Code, steps: range, arrays: dict[str, Array]
     ) -> None:
-        """Run a function on its arrays; those that nobody has named are made here."""
-        for name in code.arrays:
-            if name not in arrays:
-                size = self.sizes[name] * len(steps) if name in self.sizes else code.sizes[name]
-                arrays[name] = np.empty(size, self.dtype)
+        """Run a function on its arrays."""
+        arrays["work"] = np.empty(code.room, self.dtype)
         at = (ctypes.c_void_p * len(code.arrays))(*[arrays[n].ctypes.data for n in code.arrays])
         gemm, gemv = self.blas.gemm(self.dtype), self.blas.gemv(self.dtype)
         run(steps.start, len(steps), steps.step, at, gemm, gemv)
@@ -190,6 +189,7 @@ class Forward:
         pairs = zip(step.constants, constants, strict=True)
         arrays |= {f"c{slot}": self._numbers(c) for slot, c in pairs}
         arrays |= {f"y{k}": y for k, y in enumerate(outputs)}
+        arrays["saved"] = np.empty(len(steps) * self.room, self.dtype)
         self.call(self.run, self.code, steps, arrays)
         if saved is not None:
             saved.append((steps, arrays))
@@ -201,8 +201,11 @@ class Forward:
 
     def at_all(self, arrays: dict[str, Array], slot: Slot, count: int) -> Array:
         """A value at every step, (T, …)."""
-        name = f"y{self.output_of[slot]}" if slot in self.output_of else f"v{slot}"
-        return arrays[name].reshape(count, *self.step.shapes[slot])
+        shape = (count, *self.step.shapes[slot])
+        if slot in self.output_of:
+            return arrays[f"y{self.output_of[slot]}"].reshape(shape)
+        begin = count * self.lasting[slot]
+        return arrays["saved"][begin : begin + size_of(shape)].reshape(shape)
 
     def unpack(self, saved: tuple[range, dict[str, Array]]) -> list[tuple[Array, ...]]:
         """What was saved, as the loop in Python has it: step by step."""

@@ -43,12 +43,12 @@ class Stage:
 
     def _own(self, slot: Slot) -> str:
         """The place of a value's cotangent, for one step."""
-        return self.code.array(f"g{slot}", size_of(self.step.shapes[slot]))
+        return self.code.space(f"g{slot}", size_of(self.step.shapes[slot]))
 
     def flow(self, slot: Slot, source: str, size: int, offset: int = 0) -> None:
         """Add numbers to (a chunk of) what flows into a value."""
         if slot in self.step.constants:
-            total = self.code.array(f"total{slot}", offset + size)
+            total = self.code.total(f"total{slot}", offset + size)
             self.body.append(f"add({size}, {source}, {total} + {offset});")
         elif slot in self.at:
             self.body.append(f"add({size}, {source}, {self._written(slot)} + {offset});")
@@ -95,7 +95,7 @@ class Stage:
             again = slot in self.at or slot in step.constants
             if slot not in step.constants and size_of(step.shapes[slot]) != count * size:
                 raise Unfit
-            place = self.code.array(f"d{len(after)}", count * size) if again else self._own(slot)
+            place = self.code.space(f"d{len(after)}", count * size) if again else self._own(slot)
             if again:
                 after.append((slot, place, count * size))
             else:
