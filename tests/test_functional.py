@@ -179,9 +179,10 @@ def test_many_rows_agree_with_few(rows: int, columns: int, far: bool) -> None:
     """Blocks of rows that stay in the cache change no number."""
     x = mg.randn(rows * 1200, columns * 100, dtype=mg.float64) * (100.0 if far else 1.0)
     some = x[rows * 1200 - 3 :]
+    rtol = 1e-12 if far else 1e-14  # e^(x - y) has the rounding error of x - y, here some hundreds
     for function in (F.softmax, F.log_softmax, mg.logsumexp, mg.standardize):
         whole = function(x, 1)[rows * 1200 - 3 :].cpu().numpy()
-        np.testing.assert_allclose(whole, function(some, 1).cpu().numpy(), rtol=1e-14)
+        np.testing.assert_allclose(whole, function(some, 1).cpu().numpy(), rtol=rtol)
 
 
 @pytest.mark.parametrize("shape", [2, (3, 2)])

@@ -9,6 +9,7 @@ from minigrad.backend.base import Array as Array
 from minigrad.backend.base import Backend as Backend
 from minigrad.backend.base import Kernel as Kernel
 from minigrad.backend.base import Lanes as Lanes
+from minigrad.backend.base import RowKernel as RowKernel
 from minigrad.backend.numpy_ import NumpyBackend
 
 _numpy = NumpyBackend()

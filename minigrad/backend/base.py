@@ -113,6 +113,10 @@ class Backend:
         """Σ x·y of each row of two (rows, n); no array of products is made."""
         return self.einsum("ij,ij->i", x, y)
 
+    def column_sums(self, x: Array) -> Array:
+        """The sum of each column of x (…, n, m), as (…, 1, m)."""
+        return x.sum(axis=-2, keepdims=True)
+
     def exp_below_top(self, x: Array, out: Array) -> tuple[Array, Array]:
         """Write exp(x - top) into `out`, and give top and the sums of the rows, (rows, 1) each.
 

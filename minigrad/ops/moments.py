@@ -35,8 +35,10 @@ def _standardize_forward(
     xp: Any, x: Array, *, eps: float, centre: bool, axis: int
 ) -> tuple[Array, Array]:
     if axis == -2:
-        y, r = _standardize_forward.plain(xp, x.swapaxes(-1, -2), eps=eps, centre=centre, axis=-1)
-        return y.swapaxes(-1, -2), r.swapaxes(-1, -2)
+        y, r = xp.empty_like(x), xp.empty((*x.shape[:-2], 1, x.shape[-1]), x.dtype)
+        for block in _leading(xp, x):
+            r[block] = _standardize_columns(xp, y[block], x[block], eps, centre)
+        return y, r
     shape = x.shape
     x = x.reshape(-1, shape[-1])
     y, r = xp.empty_like(x), xp.empty((len(x), 1), x.dtype)
@@ -70,6 +72,35 @@ def _standardize_backward_rows(
 _standardize_backward_last = by_blocks(_standardize_backward_rows)
 
 
+# ---- the same for rows that lie side by side: features first, as in recurrent cells ----------
+
+
+def _leading(xp: Any, x: Array) -> list[Any]:
+    """The matrices of x (…, n, m) in blocks."""
+    return [...] if x.ndim == 2 else xp.blocks(len(x), x.nbytes // max(len(x), 1))
+
+
+def _standardize_columns(xp: Any, y: Array, x: Array, eps: float, centre: bool) -> Array:
+    scale = 1.0 / x.shape[-2]
+    if centre:
+        x = xp.subtract(x, xp.column_sums(x) * scale, y)
+    r = 1.0 / xp.sqrt(xp.column_sums(x * x) * scale + eps)
+    xp.multiply(x, r, y)
+    return r
+
+
+def _standardize_backward_columns(
+    xp: Any, out: Array, g: Array, y: Array, r: Array, centre: bool
+) -> None:
+    scale = 1.0 / y.shape[-2]
+    xp.multiply(g, y, out)
+    xp.multiply(y, xp.column_sums(out) * scale, out)
+    xp.subtract(g, out, out)
+    if centre:
+        xp.subtract(out, xp.column_sums(g) * scale, out)
+    xp.multiply(out, r, out)
+
+
 @rowwise(
     "g[m,n], y[m,n], r[m,1] -> gx[m,n]",
     lambda centre: (
@@ -87,8 +118,10 @@ def _standardize_backward(
 ) -> Array:
     if axis == -1:
         return _standardize_backward_last(xp, g, y, r, centre=centre)
-    g, y, r = (a.swapaxes(-1, -2) for a in (g, y, r))
-    return _standardize_backward_last(xp, g, y, r, centre=centre).swapaxes(-1, -2)
+    out = xp.empty_like(y)
+    for block in _leading(xp, y):
+        _standardize_backward_columns(xp, out[block], g[block], y[block], r[block], centre)
+    return out
 
 
 def _standardize_backward_rule_y(

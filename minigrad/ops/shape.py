@@ -206,11 +206,11 @@ def _split_forward(_xp: Any, x: Array, *, sizes: tuple[int, ...], dim: int) -> t
 
 def _split_rule(gs: Any, _ys: Any, x_shape: Shape, *, sizes: tuple[int, ...], dim: int) -> Any:
     shapes = [(*x_shape[:dim], n, *x_shape[dim + 1 :]) for n in sizes]
-    return [_cat(*_present(gs, shapes), dim=dim, sizes=sizes)]
+    return [cat_op(*_present(gs, shapes), dim=dim, sizes=sizes)]
 
 
 split_op = JointOp("split", _split_forward, _split_rule, several=True)
-_cat = JointOp(
+cat_op = JointOp(
     "cat",
     lambda xp, *xs, dim, **_: xp.concatenate(xs, axis=dim),
     lambda g, _y, *_xs, dim, sizes: split_op(g, sizes=sizes, dim=dim),
@@ -246,7 +246,7 @@ def cat(tensors: Sequence[V], dim: int = 0) -> V:
     others = {(*x.shape[:axis], *x.shape[axis + 1 :]) for x in xs}
     if len(others) > 1 or len({x.ndim for x in xs}) > 1:
         raise ValueError(f"cat along dim {dim}: shapes {[x.shape for x in xs]} differ elsewhere")
-    return _cat(*xs, dim=axis, sizes=tuple(x.shape[axis] for x in xs))
+    return cat_op(*xs, dim=axis, sizes=tuple(x.shape[axis] for x in xs))
 
 
 def stack(tensors: Sequence[V], dim: int = 0) -> V:

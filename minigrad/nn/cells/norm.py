@@ -7,7 +7,7 @@ from typing import Any
 from minigrad.creation import ones, zeros
 from minigrad.fuse import fuse, named
 from minigrad.nn import init
-from minigrad.nn.cells.gated import GatedCell, GatedLayer
+from minigrad.nn.cells.gated import GatedCell, GatedLayer, plus
 from minigrad.nn.cells.lstm import HC
 from minigrad.nn.module import Parameter
 from minigrad.nn.state import Shared
@@ -45,10 +45,10 @@ class NormedCell(GatedCell):
         """Mean 0 and variance 1 over the features of each column, (…, features, B)."""
         return standardize(x, -2, self.eps)
 
-    def scaled(self, y: Tensor) -> Tensor:
-        """What the input gives, times its gain, plus its bias."""
+    def scaled(self, y: Tensor, bias: Tensor | None) -> Tensor:
+        """What the input gives, times its gain, plus a bias."""
         y = self.gain_ih.unsqueeze(1) * y
-        return y if self.bias_ih is None else y + self.bias_ih.unsqueeze(1)
+        return y if bias is None else y + bias.unsqueeze(1)
 
 
 @fuse
@@ -111,9 +111,8 @@ class LayerNormLSTMCell(NormedCell):
         self.bias_c = Parameter(zeros(hidden_size, **place)) if bias else None
 
     def project(self, x: Tensor) -> Any:
-        p = self.scaled(self.norm(matmul(self.weight_ih, x)))
-        if self.bias_hh is not None:
-            p = p + self.bias_hh.unsqueeze(1)
+        bias = plus(self.bias_ih, self.bias_hh)
+        p = self.scaled(self.norm(matmul(self.weight_ih, x)), bias)
         columns = map(_column, (self.gain_hh, self.gain_c, self.bias_c))
         return p, *map(Shared, columns)
 
@@ -172,7 +171,7 @@ class LayerNormGRUCell(NormedCell):
     def project(self, x: Tensor) -> Any:
         parts = self._normed(matmul(self.weight_ih, x))
         columns = map(_column, (self.gain_hh, self.bias_hh))
-        return self.scaled(cat(parts, -2)), *map(Shared, columns)
+        return self.scaled(cat(parts, -2), self.bias_ih), *map(Shared, columns)
 
     def _normed(self, a: Tensor) -> list[Tensor]:
         """The rows of the gates, and those of n, each normalised."""

@@ -7,10 +7,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from minigrad.backend import Kernel
+from minigrad.backend import Kernel, RowKernel
 from minigrad.backend.base import gives_booleans
 from minigrad.backend.library import built
 from minigrad.backend.native import HEAD, dense_run
+from minigrad.backend.native_rows import ROWS_HEAD, row_functions
 
 _TEXT = """{head}
 #define T {number}
@@ -30,7 +31,7 @@ static inline void store(const T *x, intptr_t n, intptr_t m, T *y, intptr_t stri
 static inline void clear(intptr_t n, intptr_t m, T *y, intptr_t stride) {{
     for (intptr_t i = 0; i < n; i++) for (intptr_t j = 0; j < m; j++) y[i * stride + j] = 0;
 }}
-{kernels}
+{kernels}{rows}
 void run(intptr_t first, intptr_t count, intptr_t step, T **at, gemm_t gemm, gemv_t gemv) {{
 {names}
 {before}
@@ -55,6 +56,7 @@ class Code:
         self.before: list[str] = []
         self.body: list[str] = []
         self._kernels: dict[Kernel, str] = {}
+        self._rows: dict[RowKernel, str] = {}
         self.totals: dict[str, int] = {}
         self._spaces: dict[str, int] = {}
 
@@ -92,6 +94,21 @@ class Code:
         given = ", ".join(f"(T *)({p})" for p in pointers)
         return f"run_{name}({size}, (T *[]){{{given}}});"
 
+    def rows(
+        self, kernel: RowKernel, m: int, n: int, arrays: Sequence[tuple[str, int, int]]
+    ) -> str:
+        """The statement that runs a row kernel on m rows of n numbers.
+
+        Each array has how far its rows are from each other, and how far the numbers in a row.
+        """
+        name = self._rows.setdefault(kernel, f"r{len(self._rows)}")
+        given = ", ".join(f"(T *)({p})" for p, _, _ in arrays)
+        down, along = (", ".join(str(array[k]) for array in arrays) for k in (1, 2))
+        return (
+            f"rows_{name}({m}, {n}, (T *[]){{{given}}}, (intptr_t[]){{{down}}}, "
+            f"(intptr_t[]){{{along}}});"
+        )
+
     def compiled(self) -> Callable[..., None]:
         names = [f"    T *const {name} = at[{k}];" for k, name in enumerate(self.arrays)]
         offset = 0
@@ -102,6 +119,7 @@ class Code:
             head=HEAD,
             number=self.number,
             kernels="".join(dense_run(kernel, name) for kernel, name in self._kernels.items()),
+            rows=ROWS_HEAD + "".join(row_functions(k, name) for k, name in self._rows.items()),
             names="\n".join(names),
             before="\n".join(f"    {line}" for line in self.before),
             body="\n".join(f"        {line}" for line in self.body),

@@ -12,6 +12,7 @@ from minigrad.backend import Array, Lanes
 from minigrad.backend.blas import Blas
 from minigrad.fuse import FusedOp
 from minigrad.scans.machine.code import Code, Unfit, padded, product, size_of
+from minigrad.scans.machine.rows import row_statements
 from minigrad.scans.plan import Plan
 from minigrad.scans.step import Line, Slot
 
@@ -59,10 +60,8 @@ class Forward:
         for line in step.lines:
             if any(not isinstance(a, int) for a in line.args):
                 raise Unfit
-            if line.op.name in ("matmul", "affine"):
-                if line.args[0] not in step.constants or line.args[1] in step.constants:
-                    raise Unfit
-            elif not isinstance(line.op, FusedOp):
+            product = line.op.name in ("matmul", "affine")
+            if product and (line.args[0] not in step.constants or line.args[1] in step.constants):
                 raise Unfit
 
     # ---- places ------------------------------------------------------------------------------
@@ -134,7 +133,7 @@ class Forward:
         for slot in self.plan.state:
             code.before.append(f"const T *s{slot} = {code.array(f'init{slot}')};")
         for line in step.lines:
-            code.body += self._product(line) if line.op.stacks else self._kernel(line)
+            code.body += self._statements(line)
         for k, slot in enumerate(step.output):
             size = size_of(step.shapes[slot])
             if self.output_of.get(slot) != k:
@@ -143,6 +142,15 @@ class Forward:
         for slot, after in zip(self.plan.state, step.after, strict=True):
             code.body.append(f"s{slot} = {self.place(code, after)};")
         return code.compiled()
+
+    def _statements(self, line: Line) -> list[str]:
+        if line.op.stacks:
+            return self._product(line)
+        if isinstance(line.op, FusedOp):
+            return self._kernel(line)
+        return row_statements(
+            self.code, line, self.step.shapes, lambda slot: self.place(self.code, slot)
+        )
 
     def _product(self, line: Line) -> list[str]:
         """W x, or W x + b: b is copied first, and the product added."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minigrad.backend import Kernel
-from minigrad.fuse import Pull
+from minigrad.fuse import FusedOp, Pull
 from minigrad.scans.machine.code import Code, Unfit, product, size_of
 from minigrad.scans.machine.places import Forward
+from minigrad.scans.machine.rows import row_statements
+from minigrad.scans.machine.rules import rule_of
 from minigrad.scans.plan import Plan
 from minigrad.scans.step import Line, Slot
 
@@ -31,7 +33,7 @@ class Stage:
                 self.flow(slot, name if k < state else f"({name} + t * {size})", size)
         for line in self.plan.pulled:
             if self.at.keys() & line.outs:  # else what reads it is constant
-                (self._pull_product if line.op.stacks else self._pull_kernel)(line)
+                self._pull(line)
         self._end()
 
     @property
@@ -62,6 +64,14 @@ class Stage:
             self.body.append(f"copy({size_of(self.step.shapes[slot])}, {source}, {own});")
             self.at[slot] = own
         return own
+
+    def _pull(self, line: Line) -> None:
+        if line.op.stacks:
+            self._pull_product(line)
+        elif isinstance(line.op, FusedOp):
+            self._pull_kernel(line)
+        else:
+            self._pull_rule(line)
 
     def _pull_product(self, line: Line) -> None:
         step, active = self.step, self.step.active
@@ -104,6 +114,25 @@ class Stage:
         self.body.append(self.code.kernel(kernel, size, pointers))
         for slot, place, whole in after:
             self.flow(slot, place, whole)
+
+    def _pull_rule(self, line: Line) -> None:
+        """Another line: its rules, if these are lines that can be written in C."""
+        rule = rule_of(self.plan, line, [out in self.at for out in line.outs])
+        shapes, name = rule.step.shapes, f"r{line.outs[0]}"
+        places = [
+            self.at[slot] if flows else self.machine.place(self.code, slot)
+            for slot, flows in rule.given
+        ]
+        places += [f"{name}_{k}" for k in range(len(places), len(shapes))]
+        for inner in rule.step.lines:
+            for out in inner.outs:
+                self.code.space(places[out], size_of(shapes[out]))
+            self.body += row_statements(self.code, inner, shapes, places.__getitem__)
+        for k, found in rule.gives.items():
+            slot = line.slots[k]
+            if slot in self.step.constants or shapes[found] != self.step.shapes[slot]:
+                raise Unfit
+            self.flow(slot, places[found], size_of(shapes[found]))
 
     # ---- the end of a step -------------------------------------------------------------------
 
