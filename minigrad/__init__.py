@@ -24,6 +24,7 @@ from minigrad.autograd import is_grad_enabled as is_grad_enabled
 from minigrad.autograd import no_grad as no_grad
 from minigrad.autograd import set_grad_enabled as set_grad_enabled
 from minigrad.backend import use_native as use_native
+from minigrad.compiled import compile as compile
 from minigrad.creation import arange as arange
 from minigrad.creation import as_tensor as as_tensor
 from minigrad.creation import eye as eye

@@ -152,19 +152,19 @@ def detach(state: Any) -> Any:
     >>> h.requires_grad
     False
     """
-    return _mapped(convert.detach, state)
+    return mapped(convert.detach, state)
 
 
-def _mapped(fn: Callable[[Any], Any], value: Any) -> Any:
+def mapped(fn: Callable[[Any], Any], value: Any) -> Any:
     """The same nested tuples, lists and dicts, with `fn` applied to every tensor."""
     if isinstance(value, ops.Methods):  # a Tensor, or what stands for one while a step is traced
         return fn(value)
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
-        return {key: _mapped(fn, inner) for key, inner in items}
+        return {key: mapped(fn, inner) for key, inner in items}
     if isinstance(value, (tuple, list)):
         held = cast("Sequence[Any]", value)
-        parts = [_mapped(fn, part) for part in held]
+        parts = [mapped(fn, part) for part in held]
         kind: Any = type(held)  # a user's own tuple, perhaps
         return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
     return value
@@ -207,7 +207,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
         since = tape.now()
         result = function(*args)
         ys: list[Tensor] = []
-        _mapped(ys.append, result)
+        mapped(ys.append, result)
         read = tape.sources([y.edge for y in ys if y.edge is not None], since)
         return result, ys, read, since
 
@@ -236,7 +236,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
         k = next(numbers)
         return y if y.edge is None else Tensor(y.data, (node, k))
 
-    return _mapped(forgotten, result)
+    return mapped(forgotten, result)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,20 @@ class _Mode(threading.local):
 
 mode = _Mode()  # per thread; `autograd.no_grad` switches it
 
+# what notes, in each thread by its number, the ops that run on Tensors (`mg.compile`)
+writers: dict[int, Any] = {}
+
+
+def writer() -> Any:
+    """What notes this thread's ops on Tensors; None where nothing does."""
+    return writers.get(threading.get_ident()) if writers else None
+
+
+def refuse_while_writing(what: str) -> None:
+    """Raise within a function that is being written down, for what its code could not do again."""
+    if writer() is not None:
+        raise RuntimeError(f"a function that mg.compile writes down cannot {what}")
+
 
 class Leaf:
     """The end of the tape at a tensor that nobody computed: a parameter or an input."""

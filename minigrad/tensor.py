@@ -11,9 +11,10 @@ from minigrad import ops, tape
 from minigrad.backend import Array, Backend, array_types, backend_of, is_array, to_backend
 from minigrad.op import Op
 from minigrad.ops.arguments import constant, explain, promoted
-from minigrad.tape import Edge, Leaf, Node
+from minigrad.tape import Edge, Leaf, Node, refuse_while_writing, writers
 
 _NUMBERS = (float, int, bool, complex)
+_LOOK, _WRITE = "look at a tensor's values", "write into a tensor"
 _PLAIN_DTYPES = tuple(map(np.dtype, (np.float32, np.int64, np.bool_)))  # repr need not name them
 
 
@@ -38,6 +39,8 @@ class Tensor(ops.Methods):
 
     def __run_op__(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
         """Run `op` on the arrays of `xs`, and record a node if a gradient may be asked for."""
+        if writers and (noted := tape.writer()) is not None:
+            return noted.write(op, xs, params)
         arrays: list[Any] = []
         edges: list[Edge | None] = []
         recorded = mixed = False
@@ -158,6 +161,7 @@ class Tensor(ops.Methods):
         return self.backend.to_host(self.data)
 
     def _refuse_recorded(self) -> None:
+        refuse_while_writing(_LOOK)
         if self.edge is not None:
             raise RuntimeError(
                 "this tensor is recorded on the tape, and its gradient would be lost outside: "
@@ -176,16 +180,19 @@ class Tensor(ops.Methods):
 
     def item(self) -> Any:
         """The one element as a Python number."""
+        refuse_while_writing(_LOOK)
         if self.data.size != 1:
             raise ValueError(f"item() needs one element; this tensor has shape {self.shape}")
         return self.data.item()
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
+        refuse_while_writing(_LOOK)
         return self.backend.to_host(self.data).tolist()
 
     def copy_(self, value: Any) -> Self:
         """Write `value` (array or Tensor of this shape) into this leaf; older graphs go stale."""
+        refuse_while_writing(_WRITE)
         source = value.data if isinstance(value, Tensor) else value
         source = source if is_array(source) else np.asarray(source)
         if not self.is_leaf:
@@ -207,6 +214,7 @@ class Tensor(ops.Methods):
 
     def mark_written(self) -> None:
         """Tell the tape that `data` was written in place: older graphs through it are stale."""
+        refuse_while_writing(_WRITE)
         leaf = self._own_leaf()
         if leaf is not None:
             leaf.renumber()
@@ -306,6 +314,11 @@ def _recorded(
     parts = cast("tuple[Array, ...]", y)
     node = Node(op, saved, ys, params, edges, tuple([a.shape for a in parts]))
     return tuple([Tensor(a, (node, i)) for i, a in enumerate(parts[: op.visible])])
+
+
+def is_seen(x: Any) -> bool:
+    """Whether one may look at the values of x: not while a function of it is written down."""
+    return isinstance(x, Tensor) and tape.writer() is None
 
 
 def collect(leaf: Leaf, g: Any, create_graph: bool) -> None:

@@ -29,6 +29,7 @@ FLOORS = {
     "random": 4,
     "functional": 5,
     "scans": 5,
+    "compiled": 6,
     "nn": 6,
     "optim": 6,
     "data": 7,

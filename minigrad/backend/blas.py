@@ -24,6 +24,7 @@ class Blas:
         """Of a matrix and a vector."""
         return self._address(dtype, "gemv")
 
+    @functools.cache  # noqa: B019 - there is one; and a cast of ctypes is a reference cycle
     def _address(self, dtype: np.dtype[Any], name: str) -> int:
         letter = "s" if dtype == np.float32 else "d"
         function = self._library[f"scipy_cblas_{letter}{name}64_"]

@@ -35,6 +35,7 @@ FUNCTIONS = _table(
     full               shape fill_value dtype order
     full_like          fill_value dtype order shape
     matmul             out dtype casting
+    may_share_memory
     moveaxis           source destination
     ones               shape dtype order
     ones_like          dtype order shape

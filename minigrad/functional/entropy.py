@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from minigrad import ops
 from minigrad.creation import ones_like
 from minigrad.functional.losses import reduced
-from minigrad.tensor import Tensor
+from minigrad.tensor import Tensor, is_seen
 
 
 def cross_entropy(
@@ -82,6 +82,9 @@ class _Rows(NamedTuple):
     def reduced(self, name: str, loss: Tensor, reduction: str) -> Tensor:
         if reduction != "mean" or (self.counts is None and self.weight is None):
             return reduced(name, loss, reduction)
+        if self.weight is None:
+            assert self.counts is not None
+            return ops.sum(loss) / ops.maximum(ops.sum(self.counts.to(loss.dtype)), 1.0)
         total = ops.sum(self.weighted(ones_like(loss)))
         return ops.sum(loss) / ops.where(total.eq(0.0), 1.0, total)
 
@@ -99,10 +102,11 @@ def _rows(
             + f"; got {target.dtype} of shape {target.shape}"
         )
     classes, counts = target, None
-    if 0 <= ignore_index < x.shape[-1] or not _within(classes, x.shape[-1]):
+    seen = is_seen(target)
+    if not seen or 0 <= ignore_index < x.shape[-1] or not _within(classes, x.shape[-1]):
         counts = target.ne(ignore_index)
         classes = ops.where(counts, target, 0)
-        if not _within(classes, x.shape[-1]):
+        if seen and not _within(classes, x.shape[-1]):
             raise IndexError(
                 f"{name}: target classes run from {int(classes.min())} to {int(classes.max())}, "
                 f"but the input {input.shape} has {x.shape[-1]} classes (and ignore_index is "

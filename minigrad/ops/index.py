@@ -141,9 +141,26 @@ def index_select(x: V, dim: int, index: Any) -> V:
     return getitem(x, (slice(None),) * axis_of(dim, x.ndim) + (index,))
 
 
+def _embedding_forward(_xp: Any, weight: Array, index: Array) -> Array:
+    if index.size:
+        check_range(index, weight.shape[0], "index of axis 0")
+    return weight[index]
+
+
+_embedding = Op(
+    "embedding",
+    _embedding_forward,
+    lambda g, _y, weight_shape, index: Later(_scatter, g, key=index, shape=weight_shape),
+)
+
+
 def embedding(weight: V, index: Any) -> V:
-    """Rows of `weight` (V, E) by integer `index` (…), as (…, E); gradients add up by row."""
-    return getitem(weight, index)
+    """Rows of `weight` (V, E) by integer `index` (…), as (…, E); gradients add up by row.
+
+    index: integers, an argument of the op as weight is if it is a tensor, or a key of `getitem`.
+    """
+    integers = hasattr(index, "__run_op__") and index.dtype.kind in "iu"
+    return _embedding(weight, index) if integers else getitem(weight, index)
 
 
 def masked_fill(x: V, mask: Any, value: float) -> V:

@@ -41,7 +41,7 @@ def scan(step: StepFunction, init: Any, xs: Any, *, reverse: bool = False) -> tu
     length = _length(inputs)
     order = range(length)[::-1] if reverse else range(length)
     # compiled steps round as they do, so a stream must run them, too, to be equal to the bit
-    if (length >= SHORTEST or inputs[0].backend.native) and ears.listener is None:
+    if (length >= SHORTEST or inputs[0].backend.native) and _unheard():
         written = _written(step, init, xs, order)
         if written is not None:
             op, output = written
@@ -50,6 +50,11 @@ def scan(step: StepFunction, init: Any, xs: Any, *, reverse: bool = False) -> tu
             outputs = filled(output, parts)
             return filled(init, parts), outputs
     return by_steps(step, init, xs, reverse=reverse)
+
+
+def _unheard() -> bool:
+    """Whether nobody wants to see the ops of the steps one by one."""
+    return ears.listener is None and tape.writer() is None
 
 
 def _length(inputs: Sequence[Any]) -> int:

@@ -34,13 +34,22 @@ class Back:
         """Let a cotangent flow into a value."""
         if not self.plan.step.active[slot]:
             return
-        if slot in self.plan.step.constants:
-            self.lines.append(f"add_{self.plan.values[slot]}({g})")
+        if self.is_end(slot):
+            self.end(slot, g)
         elif slot in self.held:
             self.lines.append(f"g{slot} = {self.held[slot]} + {g}")
             self.held[slot] = f"g{slot}"
         else:
             self.held[slot] = g
+
+    def is_end(self, slot: Slot) -> bool:
+        """Whether cotangents are gathered for a value, and flow no further."""
+        return slot in self.plan.step.constants
+
+    def end(self, slot: Slot, g: str, op: Any = None) -> None:
+        """Let a cotangent end in a value, fitted to its shape as the op asks that gives it."""
+        fit = "" if op is None else f", {self.text.name(op.fit, 'fit')}"
+        self.lines.append(f"add_{self.plan.values[slot]}({g}{fit})")
 
     def _stacks(self, line: Line, k: int) -> bool:
         """Whether an argument's rule can run once, on what it reads at all steps."""
@@ -177,11 +186,10 @@ class Back:
         """Let what a rule gave flow into the argument: run, and summed over broadcast axes."""
         slot, step = line.args[k], self.plan.step
         assert isinstance(slot, int)
-        fit = self.text.name(line.op.fit, "fit")
-        if slot in step.constants:
-            self.lines.append(f"add_{self.plan.values[slot]}({g}, {fit})")
+        if self.is_end(slot):
+            self.end(slot, g, line.op)
             return
-        shape = step.shapes[slot]
+        shape, fit = step.shapes[slot], self.text.name(line.op.fit, "fit")
         waits = "" if isinstance(line.op, FusedOp) else f"{g} is None or type({g}) is Later or "
         like = next(self.held[out] for out in line.outs if out in self.held)
         ready = f"flowed({g}, {fit}, {shape}, {like})"

@@ -20,7 +20,7 @@ def forward(plan: Plan) -> Text:
     state = listed([value[slot] for slot in plan.state])
     body = [
         *(f"x{k} = xs{k}[t]" for k in range(step.inputs)),
-        *(_application(plan, text, line) for line in step.lines),
+        *(application(plan, text, line) for line in step.lines),
         *(f"ys{k}[t] = {value[slot]}" for k, slot in enumerate(step.output)),
     ]
     if plan.recorded:
@@ -38,7 +38,7 @@ def forward(plan: Plan) -> Text:
     return text
 
 
-def _application(plan: Plan, text: Text, line: Line) -> str:
+def application(plan: Plan, text: Text, line: Line) -> str:
     """The statement that runs a line's op."""
     op = line.op
     args = ", ".join(map(plan.text_of, line.args))

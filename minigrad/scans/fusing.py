@@ -68,8 +68,10 @@ def _pieces(step: Step) -> dict[Slot, Source]:
     found: dict[Slot, Source] = {}
     for line in step.lines:
         if line.op is split_op and len(set(line.params["sizes"])) == 1:
-            source = Source(line.slots[0], line.outs, line.params["dim"])
-            found.update(dict.fromkeys(line.outs, source))
+            (whole,) = line.slots
+            # a gradient that the step has stopped must not flow into the whole
+            if step.active[whole] == step.active[line.outs[0]]:
+                found.update(dict.fromkeys(line.outs, Source(whole, line.outs, line.params["dim"])))
     return found
 
 

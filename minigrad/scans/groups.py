@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from minigrad.scans.step import Line, Slot, Step
 
+MOST = 100  # lines that run together: compilers take more than in proportion, minutes for 1000
+
 
 @dataclass(eq=False)
 class Group:
@@ -42,7 +44,9 @@ class _Grouping:
         return [other for other in dict.fromkeys(read) if other is not group]
 
     def _join(self, first: Group, last: Group) -> None:
-        """Make one group of two, if nothing must run between them."""
+        """Make one group of two, if nothing must run between them, and it is not too large."""
+        if len(first.lines) + len(last.lines) > MOST:
+            return
         waiting = [group for group in self._before(last) if group is not first]
         seen: set[Group] = set()
         while waiting:

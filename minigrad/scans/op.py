@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 from minigrad import ops
-from minigrad.autograd import enable_grad, grad, set_grad_enabled
 from minigrad.backend import Array, Backend, backend_of
 from minigrad.gathering import Gathering
 from minigrad.op import Op
-from minigrad.ops.broadcast import expand_to
 from minigrad.scans import emit
 from minigrad.scans.fusing import fused
 from minigrad.scans.plan import Plan
-from minigrad.scans.step import Number, Slot, Step
+from minigrad.scans.replay import pull_recorded, run_lines
+from minigrad.scans.step import Step
 from minigrad.scans.text import over_time
 from minigrad.tensor import Tensor
 
@@ -170,7 +169,7 @@ class ScanOp(Op):
     ) -> Sequence[Any]:
         """The loop back on arrays, which takes what was saved from the list as it goes."""
         if any(isinstance(x, Tensor) for x in xs):
-            return self._pull_recorded(g, xs, needs)
+            return pull_recorded(self._replay, g, xs, needs)
         step, xp = self.step, backend_of(xs[0])
         inputs, _, constants = self._parts(xs)
         count = len(step.output)
@@ -202,26 +201,6 @@ class ScanOp(Op):
             after = loop(order, pieces[0], constants, saved, pieces[1], after, adders, pieces[2])
         return [*found, *after, *(one and one.settle() for one in gathered)]
 
-    def _pull_recorded(self, g: Sequence[Any], xs: Sequence[Any], needs: Sequence[bool]) -> Any:
-        """The gradients as recorded Tensors: from the lines, run again on Tensors."""
-        with enable_grad():
-            # new places on the tape: a weight that the inputs were computed with counts apart
-            own = [
-                expand_to(x, shape=x.shape) if need else x
-                for x, need in zip(xs, needs, strict=True)
-            ]
-            pairs = [
-                (y, g_k)
-                for y, g_k in zip(self._replay(own), g, strict=True)
-                if g_k is not None and isinstance(y, Tensor) and y.edge
-            ]
-            if not pairs:
-                return [None] * len(needs)
-            wanted = [x for x, need in zip(own, needs, strict=True) if need]
-            ys, gs = zip(*pairs, strict=True)
-            found = iter(grad(ys, wanted, gs, create_graph=True, allow_unused=True))
-        return [next(found) if need else None for need in needs]
-
     def _replay(self, xs: Sequence[Any]) -> Iterator[Any]:
         """Outputs and state from the lines, op by op, on Tensors."""
         step = self.step
@@ -230,13 +209,7 @@ class ScanOp(Op):
         held = dict(zip(step.constants, constants, strict=True))
         outputs: dict[int, tuple[Any, ...]] = {}
         for t in self.steps:
-            values: dict[Slot, Any] = dict(enumerate((*(x[t] for x in cut), *state))) | held
-            for line in step.lines:
-                args = [a.value if isinstance(a, Number) else values[a] for a in line.args]
-                with set_grad_enabled(any(step.active[out] for out in line.outs)):
-                    ys: Any = line.op(*args, **line.params)
-                several = cast("tuple[Any, ...]", ys) if isinstance(ys, tuple) else (ys,)
-                values.update(zip(line.outs, several, strict=False))  # hidden ones nobody reads
+            values = run_lines(step, dict(enumerate((*(x[t] for x in cut), *state))) | held)
             state = [values[slot] for slot in step.after]
             outputs[t] = tuple([values[slot] for slot in step.output])
         for k in range(len(step.output)):

@@ -38,7 +38,7 @@ class Repeat(Writer):
             or ((params or line.params) and frozen(params) != frozen(line.params))
             or self._records(op, operands, line.outs[0]) != self.step.active[line.outs[0]]
         ):
-            raise Unwritable("the step did something else the second time")
+            raise Unwritable("it does something else the second time")
         made = [Traced(self, out) for out in line.outs[: op.visible]]
         return tuple(made) if several else made[0]
 
@@ -55,14 +55,14 @@ class Repeat(Writer):
         """The slot of what was read in this place, if it is the same."""
         slot, known = next(self._constants, (-1, None))
         if x is not known and not _same(x, known, self._since):
-            raise Unwritable("the step read something else the second time")
+            raise Unwritable("it reads something else the second time")
         self._held.append(x)
         return slot
 
     def end(self, after: tuple[Slot, ...], output: tuple[Slot, ...]) -> None:
         """Compare what the step gives."""
         if next(self._lines, None) or (after, output) != (self.step.after, self.step.output):
-            raise Unwritable("the step gave something else the second time")
+            raise Unwritable("it gives something else the second time")
 
 
 def _same(x: Any, y: Any, since: int) -> bool:

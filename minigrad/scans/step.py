@@ -107,7 +107,7 @@ def frozen(value: Any) -> Any:
         return repr(value)  # 1 and True are not the same
     if value is None or value is Ellipsis or isinstance(known, (str, type, np.dtype)):
         return (type(value).__name__, value)
-    raise Unwritable(f"an op was given a {type(value).__name__} as a parameter")
+    raise Unwritable(f"an op takes a {type(value).__name__} as a parameter")
 
 
 class Traced(ops.Methods):
@@ -147,6 +147,14 @@ class Traced(ops.Methods):
         """The backend of the array."""
         return array_types[type(self.writer.values[self.slot])]
 
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.writer.values[self.slot].size
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the extent of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -154,7 +162,7 @@ class Traced(ops.Methods):
         return iter(ops.unbind(self))
 
     def _refuse(self, *_: Any) -> Any:
-        raise Unwritable("the step looked at a value")
+        raise Unwritable("it looks at a tensor's values")
 
     data = property(_refuse)
     __bool__ = __float__ = __int__ = __index__ = __array__ = item = tolist = numpy = _refuse
@@ -188,7 +196,7 @@ class Writer:
         if op.fit is not None and any(
             a is not b for a, b in zip(arrays, promoted(arrays), strict=True)
         ):
-            raise Unwritable(f"{op.name} was given dtypes that need a conversion")
+            raise Unwritable(f"its {op.name} is given dtypes that differ: convert one")
         xp = array_types[type(next(a for a in arrays if is_array(a)))]
         recorded = op.differentiable and mode.recording
         active = recorded and any(self.step.active[a] for a in operands if isinstance(a, int))
@@ -205,15 +213,15 @@ class Writer:
         """The slots of an op's arguments, and numbers."""
         if not self.open:
             raise RuntimeError(
-                "scan: the step used a value that it had kept from an earlier run: let it be a "
-                "part of the state, which comes back as an argument"
+                "a value was used that a step or compiled function had kept from an earlier run: "
+                "let it be a result, as a part of the state is, which comes back as an argument"
             )
         return [self._operand(x) for x in xs]
 
     def _operand(self, x: Any) -> Slot | Number:
         if isinstance(x, Traced):
             if x.writer is not self:
-                raise Unwritable("the step kept a value of an earlier one")
+                raise Unwritable("it uses a value of an earlier run")
             return x.slot
         if type(x) in _NUMBERS:
             return Number(x)
@@ -257,7 +265,7 @@ class Writer:
     def _result(self, x: Any) -> Slot:
         slot = self._operand(x)
         if isinstance(slot, Number):
-            raise Unwritable("the step gave a number")
+            raise Unwritable("it gives a number")
         return slot
 
 

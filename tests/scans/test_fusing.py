@@ -12,6 +12,7 @@ from minigrad import nn
 from minigrad.fuse import FusedOp
 from minigrad.scans import scan
 from minigrad.scans.fusing import fused
+from minigrad.scans.groups import MOST
 from minigrad.scans.op import VARIANTS, loops_of
 from tests.scans.test_steps import B, H, T, c, draw, flat, s, same, w
 
@@ -104,6 +105,29 @@ def test_values_nobody_reads():
     same(step, s, xs, [s, xs])
 
 
+def test_a_gradient_stopped_between_a_value_and_its_pieces():
+    def step(h, p):
+        with mg.no_grad():
+            a, b = p.chunk(2)
+        h = mg.tanh(a * h + b)
+        return h, h
+
+    (wide,) = draw(3, (T, 2 * H, B))
+    same(step, s, wide, [s, wide])
+
+
+def test_a_kernel_has_its_limits():
+    """A compiler would take minutes for one of a thousand lines."""
+
+    def step(h, p):
+        for _ in range(MOST):
+            h = mg.tanh(h * p)
+        return h, h
+
+    assert len(lines_of(step, s, xs)) == 2
+    same(step, s, xs, [s, xs])
+
+
 def faded(k, h, p):
     h = mg.tanh(k * h + p)
     return h, h
@@ -161,3 +185,45 @@ def test_states_that_change_places(written):
     machine = loops_of(op.step, xp)._native
     assert machine is not None
     assert [loop is None for loop in machine._back.values()] == [False, True]
+
+
+u, column, bias = draw(3, (H, H), (H, 1), (H, 1))
+frozen = w.detach()
+
+# A step, its state, and which results enter the loss.
+IN_MACHINE_CODE = {
+    "a product of a product": (lambda h, p: (mg.tanh(u @ (w @ h) + p), h), s, None),
+    "a constant of two widths": (
+        lambda h, p: ((mg.tanh(h[0] * bias + p), mg.tanh(h[1] * bias)), h[0]),
+        (s, column),
+        None,
+    ),
+    "a delay": (lambda h, p: ((mg.tanh(p * c), mg.tanh(h[0] * c)), p), (s, s), [1]),
+    "constants as outputs": (lambda h, p: (mg.tanh(h * p), (c, bias)), s, None),
+    "a frozen weight": (lambda h, p: (mg.tanh(mg.affine(frozen, h, bias) + p), h), s, None),
+}
+
+
+@pytest.mark.parametrize("name", IN_MACHINE_CODE)
+def test_each_constant_gets_what_flows_into_it(name, backend, written):
+    step, init, pick = IN_MACHINE_CODE[name]
+    same(step, init, xs, [w, u, s, c, xs, column, bias], pick)
+    machine = loops_of(written[0].step, s.backend)._native if backend == "native" else None
+    assert backend != "native" or None not in [machine, *machine._back.values()]
+
+
+def test_products_of_another_kind():
+    """x Wᵀ of a value or of a weight is not W x, which machine code takes."""
+
+    def step(h, p):
+        h = mg.tanh(mg.functional.linear(h, w) + mg.functional.linear(w, h) + p)
+        return h, h
+
+    state, rows = draw(4, (H, H), (T, H, H))
+    same(step, state, rows, [w, state, rows])
+
+
+@pytest.mark.parametrize("mask", [np.eye(H, B) > 0, np.ones((1, B), bool)])
+def test_a_mask_among_the_outputs(mask):
+    mask = mg.tensor(mask)
+    same(lambda h, p: (mg.where(mask, h, p), mask), s, xs, [s, xs], pick=[0])

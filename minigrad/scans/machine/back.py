@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array
+from minigrad.ops.elementwise import undo_broadcast
 from minigrad.scans.machine.code import Code, Unfit
 from minigrad.scans.machine.places import Forward
 from minigrad.scans.machine.stage import Stage
@@ -35,10 +36,11 @@ class Backward:
             if len(self.stages) > STAGES:
                 raise Unfit
         self.kept, self.begins = self._kept()
+        self.taken = {slot: name for stage in self.stages for slot, name in stage.taken.items()}
         self.run = self._written()
 
     def _kept(self) -> tuple[dict[Slot, str], dict[Slot, int]]:
-        """What keeps a value of every step, and from which step back on."""
+        """What keeps the cotangents of every step, and from which step back on."""
         kept: dict[Slot, str] = {}
         begins: dict[Slot, int] = {}
         for k, stage in enumerate(self.stages):
@@ -82,41 +84,41 @@ class Backward:
         arrays |= {f"h{k}": h for k, h in enumerate(carried)}
         arrays |= {f"gy{k}": np.ascontiguousarray(g) for k, g in enumerate(gs) if g is not None}
         arrays |= {f"found{k}": g for k, g in enumerate(found) if g is not None}
-        for slot, name in self.kept.items():
+        for slot, name in (*self.kept.items(), *self.taken.items()):
             if name not in arrays:
                 arrays[name] = over_time(self.plan.xp, steps, step.shapes[slot], machine.dtype)
-        arrays |= {n: np.zeros(size, machine.dtype) for n, size in self.code.totals.items()}
+        for stage in self.stages:
+            for name, (_, shape) in stage.totals.items():
+                arrays[name] = np.zeros(shape, machine.dtype)
         machine.call(self.run, self.code, steps, arrays)
         adders = dict(zip([c for c in step.constants if step.active[c]], gathered, strict=True))
         held = dict(zip(step.constants, constants, strict=True))
-        for line in self.stages[-1].plan.pulled:
+        reached = self.stages[:count]
+        totals = {name: slot for stage in reached for name, (slot, _) in stage.totals.items()}
+        for name, slot in totals.items():
+            adders[slot](arrays[name], undo_broadcast)
+        for line in reached[-1].plan.pulled:
             self._gather(line, arrays, held, adders, steps)
-        reached = self.stages[:count][-1].before
-        return [h if here else None for h, here in zip(carried, reached, strict=True)]
+        return [h if here else None for h, here in zip(carried, reached[-1].before, strict=True)]
 
     def _gather(self, line: Line, arrays: Any, held: Any, adders: Any, steps: range) -> None:
-        """Give each constant what the steps have for it."""
-        mine = [(k, slot) for k, slot in enumerate(line.slots) if slot in adders]
-        if line.op.stacks:
-            for k, slot in mine:
-                if line.outs[0] in self.kept and self.begins[line.outs[0]] < len(steps):
+        """Give the weight and bias of a product what the steps have for them."""
+        if self.begins.get(line.outs[0], len(steps)) < len(steps):
+            for k, slot in enumerate(line.slots):
+                if slot in adders:
                     adders[slot](self._all_steps(line, k, arrays, held, steps), line.op.fit)
-        else:
-            columns = self.step.shapes[line.outs[0]][1]
-            for slot in {slot for _, slot in mine}:
-                total = arrays.pop(f"total{slot}", None)
-                if total is not None:
-                    adders[slot](total.reshape(-1, columns), line.op.fit)
 
     def _all_steps(self, line: Line, k: int, arrays: Any, held: Any, steps: range) -> Any:
-        """What a product has for its k-th argument, a weight: one product for all steps."""
+        """What a product has for its k-th argument, a constant: one product for all steps."""
         step, op, out = self.step, line.op, line.outs[0]
         reached = sorted(steps[self.begins[out] :])
         part = slice(reached[0], reached[-1] + 1)
 
         def every(slot: Slot) -> Any:
-            name = self.kept.get(slot, f"x{slot}")
-            return held[slot] if slot in held else arrays[name][part]
+            if slot in held:
+                return held[slot]
+            x = arrays.get(self.taken.get(slot, f"x{slot}"))
+            return None if x is None else x[part]  # not taken: its weight is frozen
 
         xs: list[Any] = [
             every(a) if keep else None
@@ -126,4 +128,4 @@ class Backward:
         for i in asked:
             if i < len(xs):
                 xs[i] = step.shapes[line.slots[i]]
-        return op.rules[k](every(out), None, *xs, **line.params)
+        return op.rules[k](arrays[self.kept[out]][part], None, *xs, **line.params)

@@ -57,7 +57,6 @@ class Code:
         self.body: list[str] = []
         self._kernels: dict[Kernel, str] = {}
         self._rows: dict[RowKernel, str] = {}
-        self.totals: dict[str, int] = {}
         self._spaces: dict[str, int] = {}
 
     def array(self, name: str) -> str:
@@ -71,11 +70,6 @@ class Code:
         self.array("work")
         self._spaces[name] = max(self._spaces.get(name, 0), size)
         return name
-
-    def total(self, name: str, size: int) -> str:
-        """Declare an array of `size` numbers that are 0 at first; gives its name."""
-        self.totals[name] = max(self.totals.get(name, 0), size)
-        return self.array(name)
 
     def has(self, name: str) -> bool:
         """Whether there is room of this name."""

@@ -30,6 +30,7 @@ class Forward:
         self.plan = plan
         self.step = plan.step
         self.blas = library
+        self.dtype = self._number()
         self._check()
         made = {out for line in self.step.lines for out in line.outs}
         outputs = dict(reversed([(slot, k) for k, slot in enumerate(self.step.output)]))
@@ -46,23 +47,31 @@ class Forward:
     def _check(self) -> None:
         step = self.step
         made = {out for line in step.lines for out in line.outs}
-        given = {*range(step.inputs), *step.constants}
-        masks = {slot for slot, dtype in enumerate(step.dtypes) if dtype == "?"}
-        number = {dtype for dtype in step.dtypes if dtype != "?"}
-        if len(number) != 1 or not number <= _NUMBERS.keys() or not masks <= given:
-            raise Unfit
         if not set(step.after) <= made or len({*step.after}) != len(step.after):
             raise Unfit
-        self.dtype = np.dtype(number.pop())
         for slot in (*range(step.inputs + step.state), *made):
             if len(step.shapes[slot]) != 2 or not size_of(step.shapes[slot]):
                 raise Unfit
         for line in step.lines:
             if any(not isinstance(a, int) for a in line.args):
                 raise Unfit
-            product = line.op.name in ("matmul", "affine")
-            if product and (line.args[0] not in step.constants or line.args[1] in step.constants):
+            if line.op.stacks and not self._is_product(line):
                 raise Unfit
+
+    def _is_product(self, line: Line) -> bool:
+        """Whether a line is W x, or W x + b, of a weight W and a value x of the step."""
+        (weight, x, *_), constants = line.args, self.step.constants
+        return line.op.name in ("matmul", "affine") and weight in constants and x not in constants
+
+    def _number(self) -> np.dtype[Any]:
+        """The one dtype of all values but masks, which are only read."""
+        step = self.step
+        numbers = {dtype for dtype in step.dtypes if dtype != "?"}
+        masks = {slot for slot, dtype in enumerate(step.dtypes) if dtype == "?"}
+        read = {*range(step.inputs), *step.constants} - {*step.output}
+        if len(numbers) != 1 or not numbers <= _NUMBERS.keys() or not masks <= read:
+            raise Unfit
+        return np.dtype(numbers.pop())
 
     # ---- places ------------------------------------------------------------------------------
 
@@ -121,7 +130,7 @@ class Forward:
         self, run: Callable[..., None], code: Code, steps: range, arrays: dict[str, Array]
     ) -> None:
         """Run a function on its arrays."""
-        arrays["work"] = np.empty(code.room, self.dtype)
+        arrays = arrays | {"work": np.empty(code.room, self.dtype)}
         at = (ctypes.c_void_p * len(code.arrays))(*[arrays[n].ctypes.data for n in code.arrays])
         gemm, gemv = self.blas.gemm(self.dtype), self.blas.gemv(self.dtype)
         run(steps.start, len(steps), steps.step, at, gemm, gemv)

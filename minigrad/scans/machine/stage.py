@@ -22,15 +22,18 @@ class Stage:
         self.plan = Plan(self.step, machine.plan.xp, present)
         self.body: list[str] = []
         self.at: dict[Slot, str] = {}  # where the cotangents that have begun are
-        self.kept: dict[Slot, str] = {}  # the arrays that keep a value of every step
+        # the arrays that keep something of every step: cotangents, and values that products took
+        self.kept: dict[Slot, str] = {}
+        self.taken: dict[Slot, str] = {}
+        self.totals: dict[str, tuple[Slot, tuple[int, ...]]] = {}  # what flows into constants
 
         state = len(self.step.after)
         results = (*self.step.after, *self.step.output)
         for k, (slot, here) in enumerate(zip(results, present, strict=True)):
             if here and self.step.active[slot]:
                 name = self.code.array(f"h{k}" if k < state else f"gy{k - state}")
-                size = size_of(self.step.shapes[slot])
-                self.flow(slot, name if k < state else f"({name} + t * {size})", size)
+                shape = self.step.shapes[slot]
+                self.flow(slot, name if k < state else f"({name} + t * {size_of(shape)})", shape)
         for line in self.plan.pulled:
             if self.at.keys() & line.outs:  # else what reads it is constant
                 self._pull(line)
@@ -47,15 +50,17 @@ class Stage:
         """The place of a value's cotangent, for one step."""
         return self.code.space(f"g{slot}", size_of(self.step.shapes[slot]))
 
-    def flow(self, slot: Slot, source: str, size: int, offset: int = 0) -> None:
-        """Add numbers to (a chunk of) what flows into a value."""
+    def flow(self, slot: Slot, source: str, shape: tuple[int, ...]) -> None:
+        """Add numbers to what flows into a value; those for a constant may be of a wider shape."""
+        size = size_of(shape)
         if slot in self.step.constants:
-            total = self.code.total(f"total{slot}", offset + size)
-            self.body.append(f"add({size}, {source}, {total} + {offset});")
+            name = self.code.array("_".join(map(str, ("total", slot, *shape))))
+            self.totals[name] = slot, shape
+            self.body.append(f"add({size}, {source}, {name});")
         elif slot in self.at:
-            self.body.append(f"add({size}, {source}, {self._written(slot)} + {offset});")
+            self.body.append(f"add({size}, {source}, {self._written(slot)});")
         else:
-            self.at[slot] = source  # whole: read where it is
+            self.at[slot] = source  # read where it is
 
     def _written(self, slot: Slot) -> str:
         """The place of a cotangent that has begun, and will be changed."""
@@ -85,11 +90,11 @@ class Stage:
             inner = step.shapes[x][0]
             self.body.append(product(inner, rows, columns, *given, transposed=True, add=add))
         if b and active[b[0]] and b[0] not in step.constants:
-            self.flow(b[0], g, rows * columns)
+            self.flow(b[0], g, (rows, columns))
 
     def _pull_kernel(self, line: Line) -> None:
         step, common = self.step, self.step.shapes[line.outs[0]]
-        size = size_of(common)
+        size, (rows, columns) = size_of(common), common
         gs = [out for out in line.outs if out in self.at]
         present = tuple([out in gs for out in line.outs])
         pull: Pull = line.op.puller(present, self.plan.needs(line))
@@ -99,7 +104,7 @@ class Stage:
         for k, lanes in zip(taken, kernel.inputs[len(gs) :], strict=False):
             pointers += self.machine.lanes(self.code, self.body, line.slots[k], lanes, common)
         pointers += [self.machine.place(self.code, line.outs[k]) for k in given]
-        after: list[tuple[Slot, str, int]] = []
+        after: list[tuple[Slot, str, tuple[int, ...]]] = []
         for k, lanes in zip(gives, kernel.outputs, strict=True):
             slot, count = line.slots[k], len(lanes.names)
             again = slot in self.at or slot in step.constants
@@ -107,13 +112,13 @@ class Stage:
                 raise Unfit
             place = self.code.space(f"d{len(after)}", count * size) if again else self._own(slot)
             if again:
-                after.append((slot, place, count * size))
+                after.append((slot, place, (count * rows, columns)))
             else:
                 self.at[slot] = place
             pointers += [f"({place} + {i * size})" for i in range(count)]
         self.body.append(self.code.kernel(kernel, size, pointers))
-        for slot, place, whole in after:
-            self.flow(slot, place, whole)
+        for slot, place, shape in after:
+            self.flow(slot, place, shape)
 
     def _pull_rule(self, line: Line) -> None:
         """Another line: its rules, if these are lines that can be written in C."""
@@ -132,7 +137,7 @@ class Stage:
             slot = line.slots[k]
             if slot in self.step.constants or shapes[found] != self.step.shapes[slot]:
                 raise Unfit
-            self.flow(slot, places[found], size_of(shapes[found]))
+            self.flow(slot, places[found], shapes[found])
 
     # ---- the end of a step -------------------------------------------------------------------
 
@@ -161,12 +166,12 @@ class Stage:
         if not constants:
             return
         same = [k for k in range(step.inputs) if step.active[k] and self.at.get(k) == self.at[out]]
-        self.kept[out] = f"found{same[0]}" if same else f"all{out}"
+        self.kept[out] = f"found{same[0]}" if same else f"kept{out}"
         if not same:
-            self._store(f"all{out}", out, self.at[out])
-        if weight in constants and x >= step.inputs and x not in self.kept:
-            self.kept[x] = f"all{x}"
-            self._store(f"all{x}", x, self.machine.place(self.code, x))
+            self._store(f"kept{out}", out, self.at[out])
+        if weight in constants and x >= step.inputs and x not in self.taken:
+            self.taken[x] = f"taken{x}"
+            self._store(f"taken{x}", x, self.machine.place(self.code, x))
 
     def _store(self, name: str, slot: Slot, source: str | None) -> None:
         """Keep a value of this step among those of all steps, as `over_time` lays them; or 0."""
