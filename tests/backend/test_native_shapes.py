@@ -20,9 +20,10 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def native() -> Iterator[None]:
+    before = mg.ones(1, device="cpu").backend.native
     mg.use_native()
     yield
-    mg.use_native(False)
+    mg.use_native(before)
 
 
 @mg.fuse
