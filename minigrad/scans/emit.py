@@ -32,7 +32,7 @@ def forward(plan: Plan) -> Text:
         f"({listed(numbered('ys', len(step.output)))}) = outputs",
         "for t in steps:",
         *(f"    {line}" for line in body),
-        f"    {state}= {listed([value[slot] for slot in step.after])}",
+        f"    ({state}) = ({listed([value[slot] for slot in step.after])})",
         f"return ({state})",
     ]
     return text
@@ -75,7 +75,7 @@ def backward(plan: Plan, kept: Sequence[Slot]) -> tuple[Text, list[bool]]:
         *back.lines,
         *(f"gxs{k}[t] = {back.held.get(k, '0')}" for k in range(step.inputs) if step.active[k]),
         *back.stacking(),
-        f"{listed(after)}= {listed(before)}",
+        f"({listed(after)}) = ({listed(before)})",
     ]
     text.lines += [
         f"({listed(numbered('xs', step.inputs))}) = inputs",

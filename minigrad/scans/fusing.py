@@ -41,11 +41,19 @@ def fused(step: Step, *, native: bool, numbers: bool) -> Step:
         kernel = group.joins and (native or len(group.lines) > 1)
         line = _fused_line(made, step, group.lines, pieces) if kernel else None
         made.lines += group.lines if line is None else [line]
-    read = {*made.after, *made.output, *(a for line in made.lines for a in line.slots)}
-    made.lines = [
-        line for line in made.lines if line.op is not split_op or read.intersection(line.outs)
-    ]
+    made.lines = _read(made)
     return made
+
+
+def _read(step: Step) -> list[Line]:
+    """The lines that something of the step's results is computed from."""
+    read = {*step.after, *step.output}
+    lines: list[Line] = []
+    for line in reversed(step.lines):
+        if read.intersection(line.outs):
+            read.update(line.slots)
+            lines.append(line)
+    return lines[::-1]
 
 
 def is_fusible(step: Step, line: Line, masks: bool, numbers: bool) -> bool:
@@ -82,7 +90,7 @@ def _fused_line(
     if len(group) == 1 and isinstance(group[0].op, FusedOp):
         return None
     inside = {out for line in group for out in line.outs}
-    wanted = _wanted(step, group, inside)
+    wanted = _wanted(step, inside)
     sources = _sources(step, group, inside, pieces)
     op = _op(group, sources, wanted) if wanted else None
     if op is None:
@@ -97,9 +105,9 @@ def _fused_line(
     return Line(op, args, {}, (*wanted, *hidden))
 
 
-def _wanted(step: Step, group: Sequence[Line], inside: set[Slot]) -> list[Slot]:
+def _wanted(step: Step, inside: set[Slot]) -> list[Slot]:
     """The values of a group that others read."""
-    others = (a for line in step.lines if line not in group for a in line.slots)
+    others = (a for line in step.lines if line.outs[0] not in inside for a in line.slots)
     return sorted(inside.intersection((*step.after, *step.output, *others)))
 
 

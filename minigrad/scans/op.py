@@ -27,7 +27,8 @@ class Loops:
     """The compiled loops of steps that run the same code."""
 
     def __init__(self, step: Step, xp: Backend, numbers: bool = True) -> None:
-        self.step = fused(step.bare(), native=xp.native, numbers=numbers)
+        self.written = step.bare()  # or another op might get the id of one of its ops, in the key
+        self.step = fused(self.written, native=xp.native, numbers=numbers)
         self.xp = xp
         self._results = len(step.after) + len(step.output)
         self._back: dict[Present, tuple[Callable[..., Any], Present]] = {}

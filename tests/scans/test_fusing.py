@@ -128,6 +128,16 @@ def test_a_kernel_has_its_limits():
     same(step, s, xs, [s, xs])
 
 
+def test_lines_that_nobody_reads_in_the_end():
+    def step(h, p):
+        a, b, _ = mg.cat([p, h, p]).chunk(3)
+        _ = mg.exp(_) @ big[:B, :1]
+        return a + b, a
+
+    assert [op.name for op in lines_of(step, s, xs)] == ["cat", "split", "add"]
+    same(step, s, xs, [s, xs])
+
+
 def faded(k, h, p):
     h = mg.tanh(k * h + p)
     return h, h
@@ -169,6 +179,16 @@ def test_layers_run_in_machine_code(kind, name, written):
     layer(mg.randn(5, 3, 4), **given)
     (op,) = written
     assert loops_of(op.step, s.backend)._native is not None
+
+
+@pytest.mark.usefixtures("native")
+def test_a_mask_within_a_kernel(written):
+    def step(h, p):
+        h = mg.where(h > p, mg.tanh(h), p * 0.5)
+        return h, h
+
+    same(step, s, xs, [s, xs])
+    assert loops_of(written[0].step, s.backend)._native is not None
 
 
 @pytest.mark.usefixtures("native")

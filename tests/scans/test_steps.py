@@ -308,6 +308,12 @@ def test_more_steps_than_are_known_in_threads(backend):
     assert len(_known) <= KNOWN + 6
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_without_a_state(reverse):
+    (xs,) = draw(1, (T, H, B))
+    same(lambda _state, p: ((), mg.tanh(w @ p)), (), xs, [w, xs], None, reverse)
+
+
 # ---- any step --------------------------------------------------------------------------------
 
 UNARY = [

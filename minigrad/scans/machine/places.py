@@ -66,10 +66,16 @@ class Forward:
     def _number(self) -> np.dtype[Any]:
         """The one dtype of all values but masks, which are only read."""
         step = self.step
-        numbers = {dtype for dtype in step.dtypes if dtype != "?"}
-        masks = {slot for slot, dtype in enumerate(step.dtypes) if dtype == "?"}
-        read = {*range(step.inputs), *step.constants} - {*step.output}
-        if len(numbers) != 1 or not numbers <= _NUMBERS.keys() or not masks <= read:
+        given = {*range(step.inputs), *step.constants}
+        made = {out for line in step.lines for out in line.outs}
+        dtypes = {slot: step.dtypes[slot] for slot in {*given, *self.plan.state, *made}}
+        numbers = {*dtypes.values()} - {"?"}
+        masks = {slot for slot, dtype in dtypes.items() if dtype == "?"}
+        if (
+            len(numbers) != 1
+            or not numbers <= _NUMBERS.keys()
+            or not masks <= given - {*step.output}
+        ):
             raise Unfit
         return np.dtype(numbers.pop())
 
