@@ -148,7 +148,12 @@ def standardize(x: np.ndarray, dim: Any, eps: float, centre: bool) -> Any:
     return d / np.sqrt((d * d).mean(axis=axis, keepdims=True) + eps)
 
 
-def layer_norm(x: np.ndarray, weight: np.ndarray, bias: Any = 0.0, **options: Any) -> np.ndarray:
+def layer_norm(
+    x: np.ndarray, weight: np.ndarray, bias: Any = None, dim: int = -1, **options: Any
+) -> np.ndarray:
+    bias = np.zeros_like(weight) if bias is None else bias
+    if dim == -2:
+        return standardize(x, dim, **options) * weight[:, None] + bias[:, None]
     return standardize(x, tuple(range(-weight.ndim, 0)), **options) * weight + bias
 
 

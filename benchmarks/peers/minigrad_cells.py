@@ -126,8 +126,8 @@ class LayerNormLSTMCell(GatedCell):
         self.gain_c, self.shift_c = (self.parameter(hidden_size, 1) for _ in range(2))
 
     def project(self, x: mg.Tensor) -> mg.Tensor:
-        normed = mg.standardize(mg.matmul(self.weight_ih, x), dim=-2)
-        return self.gain_x * normed + self.bias.unsqueeze(1)
+        product, gain = mg.matmul(self.weight_ih, x), self.gain_x.squeeze(1)
+        return mg.layer_norm(product, gain, self.bias, dim=-2)
 
     def step(self, p: mg.Tensor, state: Pair) -> Pair:
         h, c = state

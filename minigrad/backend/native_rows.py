@@ -31,10 +31,9 @@ ROWS_HEAD = """
 #define nothing_max -INFINITY
 #define FLUSH__(s, of) \
     LANE__(j) { all_##s[j] = of##__(all_##s[j], few_##s[j]); few_##s[j] = nothing_##of; }
-#define HALVED__(s, of, w) \
-    for (int j = 0; j < (w); j++) all_##s[j] = of##__(all_##s[j], all_##s[j + (w)]);
-#define FOLD__(s, of) \
-    HALVED__(s, of, 8) HALVED__(s, of, 4) HALVED__(s, of, 2) s = of##__(all_##s[0], all_##s[1]);
+#define HALVED__(x, of, w) for (int j = 0; j < (w); j++) x[j] = of##__(x[j], x[j + (w)]);
+#define FOLD__(x, of) \
+    HALVED__(x, of, 8) HALVED__(x, of, 4) HALVED__(x, of, 2) x[0] = of##__(x[0], x[1]);
 #define CONSTANTS__ const T u_n = n; T least__ = _Generic((T)0, float: -87.0f, default: -708.0); \
     __asm__("" : "+m"(least__)); /* if gcc saw that what is below becomes 0, it would let it be */
 #define SMALL__ _Generic((T)0, float: 1.7e-38f, default: 3.4e-308)
@@ -49,7 +48,7 @@ static void row_{name}(intptr_t n, T *const *at) {{
     CONSTANTS__
 {row}
 }}
-static void columns_{name}(intptr_t n, T *const *at, const intptr_t *along) {{
+static void columns_{name}(intptr_t n, T *const *at, const intptr_t *along, int done) {{
     CONSTANTS__
 {columns}
 }}
@@ -57,13 +56,13 @@ static void rows_{name}(intptr_t m, intptr_t n, T *const *at, const intptr_t *do
     const intptr_t *along) {{ /* how far the rows are from each other, and the numbers in a row */
     static const bool of_m[] = {{{of_m}}}, of_n[] = {{{of_n}}}, reads[] = {{{reads}}};
     T *p[{count}];
-    bool beside = m >= LANES__ && {apart};
+    bool beside = m >= LANES__;
     for (int k = 0; k < {count}; k++) beside &= !of_m[k] || down[k] == 1;
     if (beside) {{
         for (intptr_t c = 0; c < m; c += LANES__) {{ /* the last block goes back a bit */
-            for (int k = 0; k < {count}; k++)
-                p[k] = at[k] + (c + LANES__ < m ? c : m - LANES__) * down[k];
-            columns_{name}(n, p, along);
+            const intptr_t r = c + LANES__ < m ? c : m - LANES__;
+            for (int k = 0; k < {count}; k++) p[k] = at[k] + r * down[k];
+            columns_{name}(n, p, along, c - r);
         }}
         return;
     }}
@@ -207,6 +206,7 @@ class _Body:
             inner += [f"T u_{name} = {self._place(name)};" for name in loaded]
             known.update(loaded)
             inner += self._statements(line, known)
+        totals = [line.name for line in group if line.kind == "total" and self.columns]
         step, k = ("1", "i") if self.columns else ("LANES__", "i / LANES__")
         self.text += [
             "{",
@@ -214,13 +214,15 @@ class _Body:
             *(f"LANE__(j) all_{s}[j] = few_{s}[j] = nothing_{of};" for s, of in made),
             f"for (intptr_t i = 0; i < n; i += {step}) {{",
             "    const int here = n - i < LANES__ ? n - i : LANES__;",
+            *(f"    T total_{w}[LANES__];" for w in totals),
             *("    LANE__(j) {", *(f"        {line}" for line in inner), "    }"),
+            *(f"    FOLD__(total_{w}, sum) {self._place(w)} += total_{w}[0];" for w in totals),
             *(f"    if ({k} % SHORT__ == SHORT__ - 1) FLUSH__({s}, {of})" for s, of in made),
             "}",
             *(f"FLUSH__({s}, {of})" for s, of in made),
         ]
         for s, of in made:
-            one = f"FOLD__({s}, {of})"
+            one = f"FOLD__(all_{s}, {of}) {s} = all_{s}[0];"
             self.text.append(f"LANE__(j) {s}[j] = all_{s}[j];" if self.columns else one)
         self.text.append("}")
 
@@ -232,6 +234,8 @@ class _Body:
             known.add(name)
             stored = [f"{self._place(name)} = u_{name};"] if name in self.operands else []
             return [f"{declared}u_{name} = {value};", *stored]
+        if kind == "total" and self.columns:
+            return [f"total_{name}[j] = j < done ? 0 : {value};"]
         if kind == "total":
             return [f"{self._place(name)} += {value};"]
         part = value if self.columns else f"j < here ? {value} : nothing_{kind}"
@@ -260,7 +264,6 @@ def row_functions(kernel: RowKernel, name: str) -> str:
         of_m=_flags("m" in x.axes for x in operands),
         of_n=_flags("n" in x.axes for x in operands),
         reads=_flags(reads),
-        apart=int(not totals),
         count=len(operands),
         read=len(kernel.inputs),
     )
@@ -285,7 +288,7 @@ _LAST_BUT_ONE = {
     "m,n": ("shape", _SWAPPED, _SWAPPED),
     "m,1": ("(*shape[:-2], 1, shape[-1])", _SWAPPED, _SWAPPED),
     "m": ("(*shape[:-2], shape[-1])", "{}", "{}"),
-    "n": ("shape[-2:-1]", "{}", "{}"),
+    "n": ("shape[-2:-1]", "{}", "{}.reshape(-1, shape[-2]).sum(0)"),
 }
 
 

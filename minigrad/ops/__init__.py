@@ -71,8 +71,8 @@ from minigrad.ops.index import masked_fill as masked_fill
 from minigrad.ops.index import pad_constant as pad_constant
 from minigrad.ops.index import sort as sort
 from minigrad.ops.index import topk as topk
+from minigrad.ops.layer_norm import layer_norm as layer_norm
 from minigrad.ops.methods import Methods as Methods
-from minigrad.ops.moments import layer_norm as layer_norm
 from minigrad.ops.moments import standardize as standardize
 from minigrad.ops.normalise import log_softmax as log_softmax
 from minigrad.ops.normalise import logsumexp as logsumexp

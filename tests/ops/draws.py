@@ -106,11 +106,12 @@ def topk(d: Draw, sides: Sides) -> Case:
 
 
 def scaled(d: Draw, sides: Sides) -> Case:
-    """x, and a weight and perhaps a bias over its last axes."""
+    """x, and a weight and perhaps a bias over its last axes, or over the last but one."""
     x = d(arrays(sides.shapes(1), distinct=True))
-    shape = x.shape[-d(st.integers(1, x.ndim)) :]
+    dim = d(st.sampled_from([-1, -2][: x.ndim]))
+    shape = x.shape[-d(st.integers(1, x.ndim)) :] if dim == -1 else x.shape[-2:-1]
     parameters = [d(arrays(shape)) for _ in range(d(st.integers(1, 2)))]
-    return Case((x, *parameters), {"eps": 0.1, "centre": d(st.booleans())})
+    return Case((x, *parameters), {"eps": 0.1, "centre": d(st.booleans()), "dim": dim})
 
 
 # ---- index -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from minigrad.creation import ones, zeros
@@ -11,7 +12,7 @@ from minigrad.nn.cells.gated import GatedCell, GatedLayer, plus
 from minigrad.nn.cells.lstm import HC
 from minigrad.nn.module import Parameter
 from minigrad.nn.state import Shared
-from minigrad.ops import cat, matmul, sigmoid, split, standardize, tanh
+from minigrad.ops import cat, layer_norm, matmul, sigmoid, split, standardize, tanh
 from minigrad.tensor import Tensor
 
 
@@ -45,10 +46,9 @@ class NormedCell(GatedCell):
         """Mean 0 and variance 1 over the features of each column, (…, features, B)."""
         return standardize(x, -2, self.eps)
 
-    def scaled(self, y: Tensor, bias: Tensor | None) -> Tensor:
-        """What the input gives, times its gain, plus a bias."""
-        y = self.gain_ih.unsqueeze(1) * y
-        return y if bias is None else y + bias.unsqueeze(1)
+    def scaled(self, x: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
+        """The same, times a gain for each feature, plus a bias."""
+        return layer_norm(x, gain, bias, self.eps, dim=-2)
 
 
 @fuse
@@ -112,7 +112,7 @@ class LayerNormLSTMCell(NormedCell):
 
     def project(self, x: Tensor) -> Any:
         bias = plus(self.bias_ih, self.bias_hh)
-        p = self.scaled(self.norm(matmul(self.weight_ih, x)), bias)
+        p = self.scaled(matmul(self.weight_ih, x), self.gain_ih, bias)
         columns = map(_column, (self.gain_hh, self.gain_c, self.bias_c))
         return p, *map(Shared, columns)
 
@@ -169,18 +169,18 @@ class LayerNormGRUCell(NormedCell):
     gates = ("r", "z", "n")
 
     def project(self, x: Tensor) -> Any:
-        parts = self._normed(matmul(self.weight_ih, x))
+        a, gains = self._parts(matmul(self.weight_ih, x), -2), self._parts(self.gain_ih, 0)
+        biases = [None, None] if self.bias_ih is None else self._parts(self.bias_ih, 0)
         columns = map(_column, (self.gain_hh, self.bias_hh))
-        return self.scaled(cat(parts, -2), self.bias_ih), *map(Shared, columns)
+        return cat(list(map(self.scaled, a, gains, biases)), -2), *map(Shared, columns)
 
-    def _normed(self, a: Tensor) -> list[Tensor]:
-        """The rows of the gates, and those of n, each normalised."""
-        sizes = (2 * self.hidden_size, self.hidden_size)
-        return [self.norm(part) for part in split(a, sizes, -2)]
+    def _parts(self, a: Tensor, dim: int) -> Sequence[Tensor]:
+        """The rows of the gates, and those of n."""
+        return split(a, (2 * self.hidden_size, self.hidden_size), dim)
 
     def step(self, p: Any, state: Tensor) -> Tensor:
         (p_x, gain, bias), h = p, state
-        q = self._normed(matmul(self.weight_hh, h))
+        q = map(self.norm, self._parts(matmul(self.weight_hh, h), -2))
         if bias is None:
             return normed_gru(p_x, *q, gain, h)
         return normed_gru_shifted(p_x, *q, gain, bias, h)

@@ -160,7 +160,17 @@ def _outputs(
     if op.name == "split" and params["dim"] == max(outputs[0].ndim - 2, 0):
         ends = np.cumsum(params["sizes"]).tolist()
         return [block(source, end - n, end) for end, n in zip(ends, params["sizes"], strict=True)]
-    whole = Expression(op.name, tuple(operands), _rows(outputs[0]), params=params)
+    rows = _rows(outputs[0])
+    whole = Expression(op.name, tuple(operands), rows, params=params)
+    if op.name == "layer_norm":
+        whole = _layer_norm(*operands, rows=rows, params=params)
     if op.name in _FOR_THE_FIRST:
         return [whole] * len(outputs)
     return [Expression("output", (whole, float(k)), _rows(y)) for k, y in enumerate(outputs)]
+
+
+def _layer_norm(x: Any, gain: Any, *bias: Any, rows: int, params: dict[str, Any]) -> Expression:
+    """gain ∘ norm(x) + bias."""
+    norm = Expression("standardize", (x,), rows, params=params)
+    scaled = Expression("mul", (gain, norm), rows, elementwise=True)
+    return Expression("add", (scaled, *bias), rows, elementwise=True) if bias else scaled
