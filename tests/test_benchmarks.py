@@ -44,14 +44,14 @@ def test_minigrad_computes_what_is_written_by_hand(task: str, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", list(minigrad_.CELLS))
-def test_the_fused_cell_computes_what_the_loop_computes(kind: str) -> None:
+def test_the_fused_cell_computes_what_the_loops_compute(kind: str) -> None:
     options: dict[str, Any] = {"kind": kind, "size": SMALL}
     steps = [
         getattr(minigrad_, name)(arrays_of("user_cell", options), **options)
-        for name in ("user_cell", "user_cell_loop")
+        for name in ("user_cell", "user_cell_loop", "user_cell_compile")
     ]
-    found, expected = ({k: minigrad_.host(x) for k, x in step().items()} for step in steps)
-    assert difference(found, expected) is None
+    found, *others = ({k: minigrad_.host(x) for k, x in step().items()} for step in steps)
+    assert [difference(other, found) for other in others] == [None, None]
 
 
 def _difference(task: str, options: dict[str, Any], name: str) -> str | None:
@@ -163,7 +163,7 @@ def test_peak_memory_forgets() -> None:
     held = None
     forget_peak()
     assert held is None
-    assert 0 < peak_memory_mb() <= before
+    assert 0 < peak_memory_mb() <= before + 1  # what ran before may have grown by a page or two
 
 
 # ---- the whole ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""minigrad; `minigrad:loop` is a user's naive loop in ordinary ops, `minigrad:fuse` uses @fuse."""
+"""minigrad; `:loop` is a user's naive loop in ordinary ops, `:fuse` and `:compile` use these."""
 
 from __future__ import annotations
 
@@ -77,19 +77,28 @@ def inference(arrays: Arrays, kind: str, size: Size) -> Step:
     return run
 
 
-def stream(arrays: Arrays, kind: str, size: Size) -> Step:
+def _stream(arrays: Arrays, kind: str, size: Size, compiled: bool) -> Step:
     cell = CELL_LAYERS[kind](size[2], size[3]).eval()
     load(cell, arrays)
+    step = mg.compile(cell) if compiled else cell
     x = mg.tensor(arrays["x"][0])
     state: Any = None
 
     @mg.no_grad()
     def run() -> dict[str, Any]:
         nonlocal state
-        state = cell(x, state)
+        state = step(x, state)
         return {"y": state[0] if kind == "LSTM" else state}
 
     return run
+
+
+def stream(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _stream(arrays, kind, size, compiled=False)
+
+
+def stream_compile(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _stream(arrays, kind, size, compiled=True)
 
 
 # ---- a user's cells ----------------------------------------------------------------------------
@@ -115,10 +124,10 @@ class Functions:
         return functional.layer_norm(x, gain.shape, gain, shift)
 
 
-def user_cell_loop(arrays: Arrays, kind: str, size: Size) -> Step:
+def _user_cell(arrays: Arrays, kind: str, size: Size, compiled: bool) -> Step:
     r = mg.tensor(arrays.pop("r"))
     leaves = {name: leaf(value) for name, value in arrays.items()}
-    cell = CELLS[kind]
+    cell = mg.compile(CELLS[kind]) if compiled else CELLS[kind]
 
     def run() -> dict[str, Any]:
         clear(leaves.values())
@@ -132,6 +141,14 @@ def user_cell_loop(arrays: Arrays, kind: str, size: Size) -> Step:
         return {"loss": loss, **{name: one.grad for name, one in leaves.items()}}
 
     return run
+
+
+def user_cell_loop(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _user_cell(arrays, kind, size, compiled=False)
+
+
+def user_cell_compile(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _user_cell(arrays, kind, size, compiled=True)
 
 
 # ---- training steps ----------------------------------------------------------------------------
@@ -171,7 +188,7 @@ def char_lm(arrays: Arrays, vocabulary: int, embedding: int, hidden: int, **_sha
     return run
 
 
-def mlp(arrays: Arrays, widths: tuple[int, int, int]) -> Step:
+def _mlp(arrays: Arrays, widths: tuple[int, int, int], compiled: bool) -> Step:
     first, second = nn.Linear(*widths[:2]), nn.Linear(*widths[1:])
     model = nn.Sequential(first, nn.ReLU(), second)
     named = {"w1": first.weight, "b1": first.bias, "w2": second.weight, "b2": second.bias}
@@ -180,14 +197,27 @@ def mlp(arrays: Arrays, widths: tuple[int, int, int]) -> Step:
     x, target = mg.tensor(arrays["x"]), mg.tensor(arrays["target"])
     optimizer = mg.optim.SGD(model.parameters(), lr=0.01)
 
+    def loss_of(x: mg.Tensor, target: mg.Tensor) -> mg.Tensor:
+        return functional.cross_entropy(model(x), target)
+
+    forward = mg.compile(loss_of) if compiled else loss_of
+
     def run() -> dict[str, Any]:
         optimizer.zero_grad()
-        loss = functional.cross_entropy(model(x), target)
+        loss = forward(x, target)
         loss.backward()
         optimizer.step()
         return {"loss": loss, **{name: p.grad for name, p in named.items()}}
 
     return run
+
+
+def mlp(arrays: Arrays, widths: tuple[int, int, int]) -> Step:
+    return _mlp(arrays, widths, compiled=False)
+
+
+def mlp_compile(arrays: Arrays, widths: tuple[int, int, int]) -> Step:
+    return _mlp(arrays, widths, compiled=True)
 
 
 # ---- operations --------------------------------------------------------------------------------

@@ -9,10 +9,24 @@ from benchmarks.peers.minigrad_ import (
     host,
     inference,
     layer,
+    mlp_compile,
     stream,
+    stream_compile,
     user_cell,
+    user_cell_compile,
 )
 
-__all__ = ["VERSION", "char_lm", "host", "inference", "layer", "stream", "user_cell"]
+__all__ = [
+    "VERSION",
+    "char_lm",
+    "host",
+    "inference",
+    "layer",
+    "mlp_compile",
+    "stream",
+    "stream_compile",
+    "user_cell",
+    "user_cell_compile",
+]
 
 mg.use_native()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -28,7 +28,8 @@ def compile(function: Callable[..., Any]) -> Compiled:
     the tape records, and values that are no tensors) runs the function twice, to write down which
     ops it applies. From then on these run without the function, its tensors and nodes; gradients,
     of any order, are those of the function. Arguments and results are tensors in nested tuples,
-    lists and dicts.
+    lists and dicts. A loop, that of a recurrent layer too, is written out step after step; a layer
+    alone is one op already, and with native kernels the quicker one.
 
     The function must be pure: what it does may depend on nothing but its arguments and what it
     reaches (a module's attributes, `training` among them; what it is closed over; globals that its
@@ -62,19 +63,17 @@ class Compiled:
         self._known: dict[object, list[Written]] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        arguments = _Arguments()
-        known = arguments.read(args) and (not kwargs or arguments.read(kwargs))
+        found = _Arguments([], [], [tape.mode.recording, get_default_dtype(), get_default_device()])
+        known = _read(args, found) and (not kwargs or _read(kwargs, found))
         if not known or ears.listener is not None or tape.writer() is not None:
             return self.__wrapped__(*args, **kwargs)  # it is a part of what others write down
-        defaults = (get_default_dtype(), get_default_device())
-        key = (tape.mode.recording, *defaults, *arguments.key)
+        key = tuple(found.key)
         for written in self._known.get(key, ()):
             if written.holds():
-                return written.run(arguments.tensors)
-        written = self._write(key, arguments, args, kwargs)
-        return written.run(arguments.tensors)
+                return written.run(found.tensors)
+        return self._write(key, found, args, kwargs).run(found.tensors)
 
-    def _write(self, key: object, arguments: _Arguments, args: Any, kwargs: Any) -> Written:
+    def _write(self, key: object, found: _Arguments, args: Any, kwargs: Any) -> Written:
         if len(self._known) >= KINDS and key not in self._known:
             self._known.pop(next(iter(tuple(self._known))), None)
         variants = self._known.setdefault(key, [])
@@ -83,8 +82,8 @@ class Compiled:
                 f"compile: what {self.__name__} reads besides its arguments has changed {CHANGES} "
                 "times; make it an argument, or do not compile"
             )
-        function, roots = self.__wrapped__, [self.__wrapped__, *arguments.others]
-        written = write(self.__name__, function, roots, arguments.tensors, args, kwargs)
+        function, roots = self.__wrapped__, [self.__wrapped__, *found.others]
+        written = write(self.__name__, function, roots, found.tensors, args, kwargs)
         variants.insert(0, written)
         return written
 
@@ -101,41 +100,47 @@ class Compiled:
         return "\n\n".join(op.source for op in ops)
 
 
-class _Arguments:
+class _Arguments(NamedTuple):
     """The arguments of a call: their tensors, other objects, and what makes them of a kind."""
 
-    def __init__(self) -> None:
-        self.tensors: list[Tensor] = []
-        self.others: list[Any] = []
-        self.key: list[object] = []
+    tensors: list[Tensor]
+    others: list[Any]
+    key: list[object]
 
-    def read(self, value: Any) -> bool:
-        """Read a value; gives False for what stands for a tensor while others write down."""
-        if isinstance(value, Tensor):
-            if not self.tensors:
-                backend = array_types[type(value.data)]
-                self.key += (backend, backend.native)
-            self.tensors.append(value)
-            self.key += kind(value)
-        elif isinstance(value, (tuple, list)):
-            parts = cast("list[Any]", value)
-            self.key += (type(parts), len(parts))
-            return all(map(self.read, parts))
-        elif isinstance(value, dict):
-            inner = cast("dict[Any, Any]", value)
-            self.key += (dict, *inner)
-            return all(map(self.read, inner.values()))
-        elif hasattr(value, "__run_op__"):
-            return False
-        elif isinstance(value, _NUMBERS):
-            self.key += (type(value), repr(value))  # -0.0 is not 0.0
-        elif isinstance(value, _PLAIN):
-            self.key += (type(value), value)
-        elif is_array(value):
-            raise TypeError(
-                "compile: expected tensors as arguments, not arrays: write mg.tensor(x)"
-            )
-        else:
-            self.key.append(value)
-            self.others.append(value)
+
+def _read(value: Any, found: _Arguments) -> bool:
+    """Read an argument; gives False for what stands for a tensor while others write down."""
+    key = found.key
+    if isinstance(value, Tensor):
+        if not found.tensors:
+            backend = array_types[type(value.data)]
+            key.extend((backend, backend.native))
+        found.tensors.append(value)
+        key.extend(kind(value))
         return True
+    if isinstance(value, (tuple, list)):
+        parts = cast("Sequence[Any]", value)
+        key.extend((type(parts), len(parts)))
+    elif isinstance(value, dict):
+        inner = cast("dict[Any, Any]", value)
+        parts = list(inner.values())
+        key.extend((dict, *inner))
+    else:
+        return _read_other(value, found)
+    return all(_read(part, found) for part in parts)
+
+
+def _read_other(value: Any, found: _Arguments) -> bool:
+    """Read what is no tensor, and holds none."""
+    if isinstance(value, _NUMBERS):
+        found.key.extend((value.__class__, repr(value)))  # -0.0 is not 0.0
+    elif isinstance(value, _PLAIN):
+        found.key.extend((type(value), value))
+    elif is_array(value):
+        raise TypeError("compile: expected tensors as arguments, not arrays: write mg.tensor(x)")
+    elif hasattr(value, "__run_op__"):
+        return False
+    else:
+        found.key.append(value)
+        found.others.append(value)
+    return True

@@ -28,7 +28,8 @@ class CompiledOp(Op):
     def __init__(self, name: str, step: Step, xp: Backend, copied: Sequence[bool]) -> None:
         super().__init__(name, self._first)
         self.saving_forward = self.forward
-        self.differentiable = self.saves_xs = self.saves_y = True
+        self.saves_xs = self.saves_y = True
+        self.differentiable = any(step.active[slot] for slot in step.output)
         self.visible = len(step.output)
         self.xp = xp
         self.step = step.bare()

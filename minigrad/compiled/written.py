@@ -44,6 +44,7 @@ class Written:
         self.results = results
         self._tensors = [(c, *kind(c)) for c in constants if isinstance(c, Tensor)]
         self._active = [op.step.active[slot] for slot in op.step.output]
+        self._all_alike = len({*self._active}) == 1
         self._flat = results is _RESULT or _is_flat(results)
 
     def holds(self) -> bool:
@@ -57,7 +58,7 @@ class Written:
     def run(self, tensors: Sequence[Tensor]) -> Any:
         """The results for other arguments of the kind."""
         ys: Any = self.op(*tensors, *self.constants)
-        if not all(self._active):
+        if not self._all_alike:
             pairs = zip(ys, self._active, strict=True)
             ys = tuple([y if active else Tensor(y.data) for y, active in pairs])
         if self._flat:
