@@ -11,9 +11,9 @@ BENCH := .venv-bench/peers.stamp
 
 PYTEST := .venv/bin/python -m pytest -n $(WORKERS)
 
-# What compiled kernels and loops can change; tests/backend/test_native.py runs with the others.
-NATIVE := tests/scans tests/fuse tests/nn/test_scan.py tests/nn/test_recurrent.py tests/nn/test_masks.py \
-	tests/nn/test_product.py
+# What compiled kernels and loops can change.
+NATIVE := tests/backend tests/scans tests/fuse tests/compiled tests/examples tests/test_tape.py \
+	tests/nn/test_scan.py tests/nn/test_recurrent.py tests/nn/test_masks.py tests/nn/test_product.py
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1

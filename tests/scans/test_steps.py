@@ -314,6 +314,21 @@ def test_without_a_state(reverse):
     same(lambda _state, p: ((), mg.tanh(w @ p)), (), xs, [w, xs], None, reverse)
 
 
+def test_cotangents_of_a_wider_dtype():
+    narrow = [x.detach().float().requires_grad_() for x in draw(1, (H, B), (T, H, B))]
+    state, xs = narrow
+    (weight,) = draw(2, (T, H, B))
+
+    def gradients_of(run):
+        last, ys = run(lambda h, p: alike(mg.tanh(h + p)), state, xs)
+        loss = (ys * weight).sum() + (last * weight[0]).sum()
+        return mg.autograd.grad(loss, narrow)
+
+    for a, b in zip(gradients_of(scan), gradients_of(by_steps), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(host(a), host(b), rtol=1e-5)
+
+
 # ---- any step --------------------------------------------------------------------------------
 
 UNARY = [

@@ -78,11 +78,15 @@ class Backward:
         arrays: dict[str, Array] = dict(saved.pop()[1])
         shapes = [step.shapes[slot] for slot in self.plan.state]
         carried = [
-            np.empty(shape, machine.dtype) if h is None else np.array(h, order="C")
+            np.empty(shape, machine.dtype) if h is None else np.array(h, machine.dtype, order="C")
             for h, shape in zip(state, shapes, strict=True)
         ]
         arrays |= {f"h{k}": h for k, h in enumerate(carried)}
-        arrays |= {f"gy{k}": np.ascontiguousarray(g) for k, g in enumerate(gs) if g is not None}
+        arrays |= {
+            f"gy{k}": np.ascontiguousarray(g, machine.dtype)
+            for k, g in enumerate(gs)
+            if g is not None
+        }
         arrays |= {f"found{k}": g for k, g in enumerate(found) if g is not None}
         for slot, name in (*self.kept.items(), *self.taken.items()):
             if name not in arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,11 @@ from minigrad.scans.plan import Plan
 from minigrad.scans.step import Line, Slot
 
 _NUMBERS = {"f": "float", "d": "double"}
+
+
+@functools.cache  # ctypes makes the type anew otherwise, which is a reference cycle
+def _pointers(count: int) -> type[ctypes.Array[Any]]:
+    return ctypes.c_void_p * count
 
 
 class Forward:
@@ -137,7 +143,7 @@ class Forward:
     ) -> None:
         """Run a function on its arrays."""
         arrays = arrays | {"work": np.empty(code.room, self.dtype)}
-        at = (ctypes.c_void_p * len(code.arrays))(*[arrays[n].ctypes.data for n in code.arrays])
+        at = _pointers(len(code.arrays))(*[arrays[n].ctypes.data for n in code.arrays])
         gemm, gemv = self.blas.gemm(self.dtype), self.blas.gemv(self.dtype)
         run(steps.start, len(steps), steps.step, at, gemm, gemv)
 
