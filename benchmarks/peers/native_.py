@@ -1,4 +1,4 @@
-"""minigrad with native kernels and scans, for the tasks that have fused functions."""
+"""minigrad with native kernels and scans, for the tasks that these change."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from benchmarks.peers.minigrad_ import (
     inference,
     layer,
     mlp_compile,
+    operation,
     stream,
     stream_compile,
     user_cell,
@@ -23,6 +24,7 @@ __all__ = [
     "inference",
     "layer",
     "mlp_compile",
+    "operation",
     "stream",
     "stream_compile",
     "user_cell",
