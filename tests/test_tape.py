@@ -166,13 +166,13 @@ def test_a_weight_used_many_times(form: str, limit: int, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("form", ["x @ W", "x @ W.T.T", "(W.T @ x.T).T", "linear", "affine"])
 def test_a_weights_gradient_is_one_product(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settled: list[int] = []
-    settle = contract._matmul.settle
+    settle = contract.matmul_op.settle
 
     def counted(into: Any, waiting: list[gathering.Later]) -> Any:
         settled.append(len(waiting))
         return settle(into, waiting)
 
-    monkeypatch.setattr(contract._matmul, "settle", counted)
+    monkeypatch.setattr(contract.matmul_op, "settle", counted)
     w = leaf(4, 3)
     sum(LOOPS[form](w, x).tanh().sum() for x in mg.randn(STEPS, 2, 4, dtype=mg.float64)).backward()
     assert settled == [STEPS]

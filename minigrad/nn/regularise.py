@@ -11,6 +11,8 @@ from minigrad.nn.cell import Cell
 from minigrad.nn.replace import replaced
 from minigrad.nn.state import State, map_state, parts
 from minigrad.op import Op
+from minigrad.ops.contract import affine_op, matmul_op
+from minigrad.ops.shape import split_op
 from minigrad.random import Generator, bernoulli_mask, rand
 from minigrad.tensor import Tensor
 
@@ -98,9 +100,9 @@ class Masked(ops.Methods):
         self.dtype = weight.dtype
 
     def __run_op__(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
-        if xs[0] is self and op.name in ("matmul", "affine"):
+        if xs[0] is self and op in (matmul_op, affine_op):
             return op(self.weight, xs[1] * self.mask, *xs[2:], **params)
-        if op.name == "split" and params["dim"] == 0:
+        if op is split_op and params["dim"] == 0:
             blocks = cast("tuple[Tensor, ...]", op(self.weight, **params))
             return tuple([Masked(block, self.mask) for block in blocks])
         if op.name == "index" and isinstance(params["key"], slice):

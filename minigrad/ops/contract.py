@@ -66,26 +66,26 @@ def _matmul_forward(xp: Any, a: Array, b: Array) -> Array:
 
 def _matmul_rule_a(g: Any, _y: Any, a: Any, b: Any) -> Any:
     if a.ndim == 2:
-        return Later(_matmul, _columns(g), _mT(_columns(b)))
-    ga = _matmul(g, _mT(b))
+        return Later(matmul_op, _columns(g), _mT(_columns(b)))
+    ga = matmul_op(g, _mT(b))
     return ga if ga.shape == a.shape else Later(sum_to, ga, shape=a.shape)
 
 
 def _matmul_rule_b(g: Any, _y: Any, a: Any, b: Any) -> Any:
     if b.ndim == 2:
-        return Later(_matmul, _mT(_rows(a)), _rows(g))
-    gb = _matmul(_mT(a), g)
+        return Later(matmul_op, _mT(_rows(a)), _rows(g))
+    gb = matmul_op(_mT(a), g)
     return gb if gb.shape == b.shape else Later(sum_to, gb, shape=b.shape)
 
 
-_matmul = Op("matmul", _matmul_forward, _matmul_rule_a, _matmul_rule_b, settle=_settle_matmul)
-_matmul.stacks = {0: (1,), 1: (0,)}
+matmul_op = Op("matmul", _matmul_forward, _matmul_rule_a, _matmul_rule_b, settle=_settle_matmul)
+matmul_op.stacks = {0: (1,), 1: (0,)}
 
 
 _matvec = Op(
     "matvec",  # W x of a matrix and a vector
     lambda xp, a, x: xp.matmul(a, x),
-    lambda g, _y, _a, x: Later(_matmul, _mT(_as_rows(g)), _as_rows(x)),
+    lambda g, _y, _a, x: Later(matmul_op, _mT(_as_rows(g)), _as_rows(x)),
     lambda g, _y, a, _x: _matvec(_mT(a), g),
 )
 _matvec.stacks = {0: (1,)}
@@ -111,10 +111,10 @@ def matmul(a: V, b: V) -> V:
     if a.shape[-1] != inner:
         raise ValueError(f"matmul: the last axis of a {a.shape} must match that of b {b.shape}")
     if a.ndim > 1 and b.ndim > 1:
-        return _matmul(a, b)
+        return matmul_op(a, b)
     if a.ndim == 2:
         return _matvec(a, b)
-    y = _matmul(
+    y = matmul_op(
         reshape(a, (1, -1)) if a.ndim == 1 else a, reshape(b, (-1, 1)) if b.ndim == 1 else b
     )
     shape = y.shape[:-2] + (() if a.ndim == 1 else y.shape[-2:-1])
@@ -152,14 +152,14 @@ def _affine_rule_b(g: Any, _y: Any, _w: Any, _x: Any, b_shape: tuple[int, ...]) 
     return g if g.shape == b_shape else Later(sum_to, g, shape=b_shape)
 
 
-_affine = Op(
+affine_op = Op(
     "affine",
     _affine_forward,
-    lambda g, _y, _w, x, _b: Later(_matmul, _columns(g), _mT(_columns(x))),
-    lambda g, _y, weight, _x, _b: _matmul(_mT(weight), g),
+    lambda g, _y, _w, x, _b: Later(matmul_op, _columns(g), _mT(_columns(x))),
+    lambda g, _y, weight, _x, _b: matmul_op(_mT(weight), g),
     _affine_rule_b,
 )
-_affine.stacks = {0: (1,), 2: ()}
+affine_op.stacks = {0: (1,), 2: ()}
 
 
 def affine(weight: Any, x: V, bias: Any) -> V:
@@ -171,7 +171,7 @@ def affine(weight: Any, x: V, bias: Any) -> V:
         raise ValueError(
             f"affine: expected weight (n, k) and x (…, k, B), got {weight.shape} and {x.shape}"
         )
-    return _affine(weight, x, bias)
+    return affine_op(weight, x, bias)
 
 
 # ---- linear: x Wᵀ + b with features last, as layers take them --------------------------------
@@ -187,8 +187,8 @@ def _linear_forward(xp: Any, x: Array, weight: Array, b: Array | None = None) ->
 _linear = Op(
     "linear",
     _linear_forward,
-    lambda g, _y, _x, weight, *_b: _matmul(g, weight),
-    lambda g, _y, x, _w, *_b: Later(_matmul, _mT(_rows(g)), _rows(x)),
+    lambda g, _y, _x, weight, *_b: matmul_op(g, weight),
+    lambda g, _y, x, _w, *_b: Later(matmul_op, _mT(_rows(g)), _rows(x)),
     lambda g, _y, _x, _w, b_shape: Later(sum_to, g, shape=b_shape),
 )
 _linear.stacks = {1: (0,), 2: ()}

@@ -37,7 +37,7 @@ def fused(step: Step, *, native: bool, numbers: bool) -> Step:
         step, lines=[], shapes=[*step.shapes], dtypes=[*step.dtypes], active=[*step.active]
     )
     pieces = _pieces(step)
-    for group in grouped(step, lambda line: is_fusible(step, line, native, numbers)):
+    for group in grouped(step, lambda line: _is_fusible(step, line, native, numbers)):
         kernel = group.joins and (native or len(group.lines) > 1)
         line = _fused_line(made, step, group.lines, pieces) if kernel else None
         made.lines += group.lines if line is None else [line]
@@ -56,7 +56,7 @@ def _read(step: Step) -> list[Line]:
     return lines[::-1]
 
 
-def is_fusible(step: Step, line: Line, masks: bool, numbers: bool) -> bool:
+def _is_fusible(step: Step, line: Line, masks: bool, numbers: bool) -> bool:
     """Whether a line is elementwise and may be a part of a fused op."""
     op, outs = line.op, line.outs
     ours = isinstance(op, Elementwise) or (isinstance(op, FusedOp) and op.inline is not None)

@@ -149,7 +149,7 @@ def test_products_of_steps_that_wait_for_each_other() -> None:
     for _ in range(4):
         h = step(h)
     settled: list[int] = []
-    matmul = mg.ops.contract._matmul
+    matmul = mg.ops.contract.matmul_op
     whole, matmul._settle = matmul._settle, lambda into, waiting: (
         settled.append(len(waiting)) or whole(into, waiting)
     )  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 from minigrad.backend import Array, Lanes
 from minigrad.backend.blas import Blas
 from minigrad.fuse import FusedOp
+from minigrad.ops.contract import affine_op, matmul_op
 from minigrad.scans.machine.code import Code, Unfit, padded, product, size_of
 from minigrad.scans.machine.rows import row_statements
 from minigrad.scans.plan import Plan
@@ -67,7 +68,7 @@ class Forward:
     def _is_product(self, line: Line) -> bool:
         """Whether a line is W x, or W x + b, of a weight W and a value x of the step."""
         (weight, x, *_), constants = line.args, self.step.constants
-        return line.op.name in ("matmul", "affine") and weight in constants and x not in constants
+        return line.op in (matmul_op, affine_op) and weight in constants and x not in constants
 
     def _number(self) -> np.dtype[Any]:
         """The one dtype of all values but masks, which are only read."""
@@ -214,7 +215,7 @@ class Forward:
         step = self.step
         arrays = {f"x{k}": self._numbers(x) for k, x in enumerate(inputs)}
         pairs = zip(self.plan.state, state, strict=True)
-        arrays |= {f"init{slot}": np.ascontiguousarray(s) for slot, s in pairs}
+        arrays |= {f"init{slot}": self._numbers(s) for slot, s in pairs}
         pairs = zip(step.constants, constants, strict=True)
         arrays |= {f"c{slot}": self._numbers(c) for slot, c in pairs}
         arrays |= {f"y{k}": y for k, y in enumerate(outputs)}
