@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,10 @@ from minigrad.backend import Backend
 from minigrad.compiled import text
 from minigrad.op import Op
 from minigrad.scans.fusing import fused
-from minigrad.scans.plan import Plan
 from minigrad.scans.replay import pull_recorded, run_lines
-from minigrad.scans.step import Step
+from minigrad.scans.reverse import Back, reverse
+from minigrad.scans.step import Slot, Step
+from minigrad.scans.text import Text
 from minigrad.tensor import Tensor
 
 
@@ -39,13 +41,22 @@ class CompiledOp(Op):
 
     def _first(self, *xs: Any) -> Any:
         """The forward until it has run: compiles itself."""
-        self.forward = self.saving_forward = text.forward(self._plan, self.copied).compiled()
+        self.forward = self.saving_forward = self._forward.compiled()
         return self.forward(*xs)
 
     @property
-    def _plan(self) -> Plan:
+    def _forward(self) -> Text:
+        return text.forward(self.fused, self.xp, self._hidden, self.copied)
+
+    @functools.cached_property
+    def _hidden(self) -> list[Slot]:
+        """What the way back reads of the values between."""
         step = self.fused
-        return Plan(step, self.xp, tuple([step.active[slot] for slot in step.output]))
+        outside = [*text.ends(step), *step.output]
+        return sorted(self._reverse(step, [True] * len(step.output)).read.difference(outside))
+
+    def _reverse(self, step: Step, present: Sequence[bool]) -> Back:
+        return reverse(step, self.xp, present, {*text.ends(step)})
 
     def pull(
         self, g: Any, y: Any, xs: Sequence[Any], needs: Sequence[bool], params: dict[str, Any]
@@ -60,10 +71,11 @@ class CompiledOp(Op):
         """The way back from the cotangents that are present to the arguments that need one."""
         key = tuple([one is not None for one in g[: self.visible]]), tuple(needs)
         if key not in self._back:
-            step = _flowing_to(self.fused, key[1])
-            plan = Plan(step, self.xp, key[0])
-            self._back[key] = text.backward(plan, self._plan.kept).compiled()
+            self._back[key] = self._pulled(_flowing_to(self.fused, key[1]), key[0]).compiled()
         return self._back[key]
+
+    def _pulled(self, step: Step, present: Sequence[bool]) -> Text:
+        return text.backward(step, self._reverse(step, present), self.xp, self._hidden)
 
     def _replay(self, xs: Sequence[Any]) -> Iterator[Any]:
         step = self.step
@@ -73,10 +85,9 @@ class CompiledOp(Op):
     @property
     def source(self) -> str:
         """The texts of the function and of the way back."""
-        plan = self._plan
-        texts = [text.forward(plan, self.copied)]
-        if plan.recorded:
-            texts.append(text.backward(plan, plan.kept))
+        texts = [self._forward]
+        if self.differentiable:
+            texts.append(self._pulled(self.fused, [True] * len(self.step.output)))
         return "\n\n".join(one.source for one in texts)
 
 

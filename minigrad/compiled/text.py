@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from minigrad.fuse import FusedOp
-from minigrad.gathering import Gathering, Later
-from minigrad.scans.back import Back
-from minigrad.scans.emit import application
-from minigrad.scans.plan import Plan
-from minigrad.scans.step import Line, Slot, Step
+from minigrad.backend import Backend
+from minigrad.gathering import Gathering
+from minigrad.scans.emit import flowing, names_back, names_of, statements
+from minigrad.scans.reverse import Back
+from minigrad.scans.step import Slot, Step
 from minigrad.scans.text import Text, listed
 
 
@@ -21,120 +19,59 @@ def ends(step: Step) -> list[Slot]:
     return [*range(step.inputs), *step.constants]
 
 
-def hidden(step: Step, kept: Sequence[Slot]) -> list[Slot]:
-    """What is kept for the way back, but is no result."""
-    return [slot for slot in kept if slot not in step.output]
-
-
-def forward(plan: Plan, copied: Sequence[bool]) -> Text:
-    """The function that computes the results, and what the way back reads."""
-    step, value = plan.step, plan.values
-    text = Text(f"forward(_xp, {', '.join(value[slot] for slot in ends(step))})")
-    text.lines += [application(plan, text, line) for line in step.lines]
+def forward(step: Step, xp: Backend, hidden: Sequence[Slot], copied: Sequence[bool]) -> Text:
+    """The function that computes the results, and what the way back reads besides these."""
+    names = names_of(step)
+    text = Text(f"forward(_xp, {', '.join(names[slot] for slot in ends(step))})")
+    before, body = statements(step, names, text, xp, ())
     results = [
-        f"{value[slot]}{'.copy()' * copy}" for slot, copy in zip(step.output, copied, strict=True)
+        f"{names[slot]}{'.copy()' * copy}" for slot, copy in zip(step.output, copied, strict=True)
     ]
-    results += [value[slot] for slot in hidden(step, plan.kept)]
-    text.lines.append(f"return ({listed(results)})")
+    results += [names[slot] for slot in hidden]
+    text.lines += [*before, *body, f"return ({listed(results)})"]
     return text
 
 
-def backward(plan: Plan, kept: Sequence[Slot]) -> Text:
+def backward(step: Step, back: Back, xp: Backend, hidden: Sequence[Slot]) -> Text:
     """The function that gives the cotangents of the arguments, from those that are present."""
-    step, value, text = plan.step, plan.values, Text("backward(gs, ys, xs)")
-    back = _Back(plan, text)
-    results = [*step.output, *hidden(step, kept)]
+    text, names = Text("backward(gs, ys, xs)"), names_back(back, names_of(step))
+    results = [*step.output, *hidden]
     gs = [f"g_{k}" for k in range(len(results))]
-    for slot, g, here in zip(step.output, gs, plan.present_results, strict=False):
-        if here:
-            back.flow(slot, g)
-    for line in plan.pulled:
-        back.pull(line)
-    found = [back.found(slot) for slot in ends(step)]
+    before, body = statements(back.step, names, text, xp, ())
+    found: dict[Slot, list[str]] = {slot: [] for slot in ends(step)}
+    for end in back.ends:
+        flow, fit = flowing(end, names, text), text.name(end.fit, "fit")
+        found[end.slot].append(f"({flow}, {fit})")
+    results = [
+        f"{text.name(gathered, 'gathered')}({step.shapes[slot]}, {', '.join(gs)})" if gs else "None"
+        for slot, gs in found.items()
+    ]
     text.lines += [
+        *(f"{names[slot]} = {text.name(x, 'array')}" for slot, x in back.step.constants.items()),
         f"({listed(gs)}) = gs",
-        f"({listed([value[slot] for slot in results])}) = ys",
-        f"({listed([value[slot] for slot in ends(step)])}) = xs",
-        *_released(back.lines, found),
-        f"return ({listed(found)})",
+        f"({listed([names[slot] for slot in (*step.output, *hidden)])}) = ys",
+        f"({listed([names[slot] for slot in ends(step)])}) = xs",
+        *(f"{names[slot]} = {gs[k]}" for k, slot in back.seeds.items()),
+        *_released([*before, *body], results),
+        f"return ({listed(results)})",
     ]
     return text
 
 
-class _Back(Back):
-    """Cotangents that flow once, and end in every value from outside."""
-
-    def __init__(self, plan: Plan, text: Text) -> None:
-        super().__init__(plan, text)
-        step = plan.step
-        self.ended: dict[Slot, list[str]] = {slot: [] for slot in ends(step)}
-        read = Counter([*step.output, *(a for line in step.lines for a in line.slots)])
-        # results (Wᵀ) that one line reads: what waits is carried through them, as on the tape
-        self.carriers = {
-            line.outs[0] for line in step.lines if line.op.through and read[line.outs[0]] == 1
-        }
-
-    def is_end(self, slot: Slot) -> bool:
-        return slot in self.ended
-
-    def end(self, slot: Slot, g: str, op: Any = None) -> None:
-        if op is not None and op.fit is not None:
-            shape, fit = self.plan.step.shapes[slot], self.text.name(op.fit, "fit")
-            given = "" if isinstance(op, FusedOp) else f"{g} is not None and "
-            self.lines.append(f"if {given}{g}.shape != {shape}: {g} = {fit}({g}, {shape})")
-        self.ended[slot].append(g)
-
-    def _deliver(self, line: Line, k: int, g: str) -> None:
-        slot = line.args[k]
-        if slot in self.carriers and line.op.fit is None:
-            self.held[cast("Slot", slot)] = g  # which may wait
-        else:
-            super()._deliver(line, k, g)
-
-    def _pull_one(self, line: Line, k: int, rule: Any) -> None:
-        (out,) = line.outs
-        if out not in self.carriers:
-            super()._pull_one(line, k, rule)
-            return
-        found = f"d{out}_{k}"
-        op, params = self.text.name(line.op, line.op.name), self.text.name(line.params, "params")
-        xs = self._arguments(line, self.plan.text_of)
-        given = ", ".join([op, params, self.held[out], "None", *xs])
-        self.lines.append(f"{found} = {self.text.name(carried, 'carried')}({given})")
-        self._deliver(line, k, found)
-
-    def _stacks(self, line: Line, k: int) -> bool:
-        return False
-
-    def found(self, slot: Slot) -> str:
-        """The text of what has flowed into a value from outside."""
-        gs, shape = self.ended[slot], self.plan.step.shapes[slot]
-        if len(gs) < 2:
-            return gs[0] if gs else "None"
-        return f"{self.text.name(gathered, 'gathered')}({shape}, {', '.join(gs)})"
-
-
-def carried(op: Any, params: dict[str, Any], g: Any, *xs: Any) -> Any:
-    """The cotangent of an op's first argument; what waits goes on waiting, where it can."""
-    if type(g) is Later:
-        later = op.through(g, params)
-        if later is not None:
-            return later
-        g = g.run()
-    return None if g is None else op.rules[0](g, *xs, **params)
-
-
-def gathered(shape: tuple[int, ...], *gs: Any) -> Any:
-    """The sum of what flows into one value; what waits runs together."""
+def gathered(shape: tuple[int, ...], *flows: tuple[Any, Any]) -> Any:
+    """The sum of what flows into one value; what waits runs together, or if alone waits on."""
+    if len(flows) == 1:
+        ((g, fit),) = flows
+        return g if fit is None or g is None or g.shape == shape else fit(g, shape)
     total = Gathering(shape)
-    for g in gs:
-        total.add(g)
+    for g, fit in flows:
+        total.add(g, fit)
     return total.settle()
 
 
-def _released(lines: Sequence[str], found: Sequence[str]) -> list[str]:
+def _released(lines: Sequence[str], results: Sequence[str]) -> list[str]:
     """The statements, and after each, one that lets go of the cotangents it was last to read."""
-    seen = set(_cotangents(" ".join(found)))
+    seen = set(_cotangents(" ".join(results)))
     released: list[str] = []
     for line in reversed(lines):
         last = [name for name in dict.fromkeys(_cotangents(line)) if name not in seen]
@@ -145,4 +82,4 @@ def _released(lines: Sequence[str], found: Sequence[str]) -> list[str]:
 
 
 def _cotangents(text: str) -> list[str]:
-    return re.findall(r"\b(?:d\d+_\d+|g\d+)\b", text)
+    return re.findall(r"\bg\d+\b", text)

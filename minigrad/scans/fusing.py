@@ -97,7 +97,9 @@ def _fused_line(
         return None
     like = step.dtypes[next(a for a in group[0].slots if step.dtypes[a] != "?")]
     active = any(step.active[source.slot] for source in sources)
-    hidden = range(len(made.shapes), len(made.shapes) + len(op.full.outputs) - len(wanted))
+    hidden = range(0)
+    if active:  # something may pull
+        hidden = range(len(made.shapes), len(made.shapes) + len(op.full.outputs) - len(wanted))
     made.shapes += [step.shapes[group[0].outs[0]] for _ in hidden]
     made.dtypes += [like for _ in hidden]
     made.active += [active for _ in hidden]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from minigrad import ops
 from minigrad.backend import Array, Backend, backend_of
@@ -12,10 +13,11 @@ from minigrad.gathering import Gathering
 from minigrad.op import Op
 from minigrad.scans import emit
 from minigrad.scans.fusing import fused
-from minigrad.scans.plan import Plan
 from minigrad.scans.replay import pull_recorded, run_lines
-from minigrad.scans.step import Step
-from minigrad.scans.text import over_time
+from minigrad.scans.reverse import Back, End, reverse
+from minigrad.scans.stacks import Stacks
+from minigrad.scans.step import Slot, Step
+from minigrad.scans.text import Text, over_time
 from minigrad.tensor import Tensor
 
 KNOWN = 256  # loops that are kept
@@ -23,74 +25,79 @@ VARIANTS = 8  # loops with numbers in their kernels: a step that has new ones ea
 Present = tuple[bool, ...]
 
 
+class Loop(NamedTuple):
+    """A loop back: it takes and gives the cotangents of the state."""
+
+    run: Callable[..., Any]
+    before: Present  # which parts of the state have one before the steps
+    ends: tuple[End, ...]
+
+
 class Loops:
     """The compiled loops of steps that run the same code."""
 
     def __init__(self, step: Step, xp: Backend, numbers: bool = True) -> None:
         self.written = step.bare()  # or another op might get the id of one of its ops, in the key
+        self.numbers = numbers
         self.step = fused(self.written, native=xp.native, numbers=numbers)
         self.xp = xp
-        self._results = len(step.after) + len(step.output)
-        self._back: dict[Present, tuple[Callable[..., Any], Present]] = {}
+        self._back: dict[Present, Loop] = {}
 
     @functools.cached_property
     def forward(self) -> Callable[..., Any]:
         """The loop that only computes."""
-        native = self._machine((False,) * self._results)
-        if native is not None:
-            return native.forward
-        return emit.forward(Plan(self.step, self.xp, (False,) * self._results)).compiled()
-
-    @functools.cached_property
-    def _plan(self) -> Plan:
-        return Plan(self.step, self.xp, (True,) * self._results)
-
-    def _machine(self, present: Present) -> Any:
-        """The loops as machine code, where that is wanted and can be."""
-        if not self.xp.native:
-            return None
-        from minigrad.scans.machine import machine  # brings modules that few need
-
-        return machine(Plan(self.step, self.xp, present))
-
-    @functools.cached_property
-    def _native(self) -> Any:
-        return self._machine((True,) * self._results)
+        return emit.forward(_passive(self.step), self.xp, None).compiled()
 
     @functools.cached_property
     def saving(self) -> Callable[..., Any]:
         """The loop that also saves what the way back reads."""
-        if self._native is not None:
-            return self._native.forward
-        return emit.forward(self._plan).compiled()
+        return emit.forward(self.step, self.xp, self._kept).compiled()
 
-    def native_backward(self, present: Present, saved: list[Any]) -> Any:
-        """The loop back in machine code; None, with what was saved made ready for the other."""
-        if self._native is None:
-            return None
-        loop = self._native.backward(present)
-        if loop is None:
-            saved[:] = self._native.unpack(saved.pop())
-        return loop
+    @functools.cached_property
+    def full(self) -> Back:
+        """The step back from all cotangents that there can be."""
+        return self._reverse((True,) * (len(self.step.after) + len(self.step.output)))
 
-    def backward(self, present: Present) -> tuple[Callable[..., Any], Present]:
-        """The loop back from the cotangents of the state and outputs that are present, and which
-        parts of the state before the step then have one.
+    def _reverse(self, present: Present) -> Back:
+        outside = self.step.constants
+        return reverse(self.step, self.xp, present, outside, stack=True, numbers=self.numbers)
+
+    @functools.cached_property
+    def _kept(self) -> list[Slot]:
+        """What is saved of a step: parts of the state and results."""
+        return sorted(self.full.read.difference(range(self.step.inputs), self.step.constants))
+
+    @functools.cached_property
+    def stacks(self) -> Stacks:
+        """Where what is wanted of all steps is kept."""
+        return Stacks(self.step, self.full)
+
+    def backward(self, present: Present) -> Loop:
+        """The loop back from the cotangents of the state and outputs that are present.
 
         One that is absent is not 0: a rule may make NaN of 0.
         """
         if present not in self._back:
-            plan = Plan(self.step, self.xp, present)
-            text, before = emit.backward(plan, self._plan.kept)
-            self._back[present] = text.compiled(), tuple(before)
+            back = self._reverse(present)
+            run = self._backward(back).compiled()
+            state = range(self.step.inputs, self.step.inputs + self.step.state)
+            before = tuple([slot in back.found for slot in state])
+            self._back[present] = Loop(run, before, tuple(e for e in back.ends if e.stacked))
         return self._back[present]
+
+    def _backward(self, back: Back) -> Text:
+        return emit.backward(self.step, back, self.xp, self._kept, self.stacks.written(back))
 
     @property
     def source(self) -> str:
         """The texts of both loops."""
-        plan = self._plan
-        texts = (emit.forward(plan), emit.backward(plan, plan.kept)[0])
+        texts = emit.forward(self.step, self.xp, self._kept), self._backward(self.full)
         return "\n\n".join(text.source for text in texts)
+
+
+def _passive(step: Step) -> Step:
+    """The step where nothing is saved for a way back."""
+    return replace(step, active=[False] * len(step.active))
 
 
 _known: dict[object, Loops] = {}
@@ -179,28 +186,27 @@ class ScanOp(Op):
             over_time(xp, self.steps, x.shape[1:], x.dtype) if step.active[k] else None
             for k, x in enumerate(inputs)
         ]
-        gathered = [
-            Gathering(c.shape) if step.active[slot] else None
+        gathered = {
+            slot: Gathering(c.shape) if step.active[slot] else None
             for slot, c in zip(step.constants, constants, strict=True)
-        ]
-        adders = [one.add for one in gathered if one is not None]
+        }
+        adders = [one.add for one in gathered.values() if one is not None]
         loops, left = loops_of(step, xp), self.steps
-        present = tuple([one is not None for one in (*after, *gys)])
-        native = loops.native_backward(present, saved)
-        if native is not None:
-            left = range(0)
-            order = self.steps[::-1]
-            after = native(order, inputs, constants, saved, gys, after, adders, found)
+        stacks = loops.stacks.made(xp, self.steps, found)
         while left:
             present = tuple([one is not None for one in (*after, *gys)])
-            loop, before = loops.backward(present)
+            loop = loops.backward(present)
             # the last step alone, as long as cotangents flow to other parts of the state before it
-            count = len(left) if before == present[: len(after)] else 1
-            now, left = left[-count:], left[:-count]
-            part, order = slice(min(now), max(now) + 1), range(count)[:: -self.steps.step]
-            pieces = [_piece(xs, part) for xs in (inputs, gys, found)]
-            after = loop(order, pieces[0], constants, saved, pieces[1], after, adders, pieces[2])
-        return [*found, *after, *(one and one.settle() for one in gathered)]
+            count = len(left) if loop.before == present[: len(after)] else 1
+            order, left = left[-count:][::-1], left[:-count]
+            after = loop.run(order, inputs, constants, saved, gys, after, adders, found, stacks)
+            stacks.reached(loop.ends, order)
+        held = dict(zip(step.constants, constants, strict=True))
+        for end, flowing in stacks.flowing(held):
+            one = gathered[end.slot]
+            assert one is not None
+            one.add(flowing, end.fit)
+        return [*found, *after, *(one and one.settle() for one in gathered.values())]
 
     def _replay(self, xs: Sequence[Any]) -> Iterator[Any]:
         """Outputs and state from the lines, op by op, on Tensors."""
@@ -216,8 +222,3 @@ class ScanOp(Op):
         for k in range(len(step.output)):
             yield ops.stack([outputs[t][k] for t in sorted(outputs)])
         yield from state
-
-
-def _piece(arrays: Sequence[Array | None], part: slice) -> list[Array | None]:
-    """Some steps of arrays (T, …)."""
-    return [None if x is None else x[part] for x in arrays]

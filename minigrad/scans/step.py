@@ -178,11 +178,12 @@ class Writer:
         self.open = True  # until the step has run
         self._slots: dict[int, Slot] = {}
         for x in inputs:
-            self._new(x.data, x.edge is not None)
+            self.new(x.data, x.edge is not None)
         for s in state:
-            self._new(s.data, True)  # after a step it has a gradient
+            self.new(s.data, True)  # after a step it has a gradient
 
-    def _new(self, data: Array, active: bool) -> Traced:
+    def new(self, data: Array, active: bool) -> Traced:
+        """A value that was not there before."""
         self.step.shapes.append(data.shape)
         self.step.dtypes.append(data.dtype.char)
         self.step.active.append(active and data.dtype.kind in "fc")
@@ -200,10 +201,10 @@ class Writer:
         xp = array_types[type(next(a for a in arrays if is_array(a)))]
         recorded = op.differentiable and mode.recording
         active = recorded and any(self.step.active[a] for a in operands if isinstance(a, int))
-        ys: Any = (op.saving_forward if op.differentiable else op.forward)(xp, *arrays, **params)
+        ys: Any = (op.saving_forward if active else op.forward)(xp, *arrays, **params)
         several = type(ys) is tuple
         parts = cast("tuple[Array, ...]", ys) if several else (ys,)
-        made = [self._new(y, active) for y in parts]
+        made = [self.new(y, active) for y in parts]
         outs = tuple([y.slot for y in made])
         self.step.lines.append(Line(op, tuple(operands), params, outs))
         self.several.append(several)
@@ -238,7 +239,7 @@ class Writer:
     def new_constant(self, x: Any) -> Slot:
         """The slot of a tensor or array from outside."""
         tensor = isinstance(x, Tensor)
-        slot = self._new(x.data if tensor else x, tensor and x.edge is not None).slot
+        slot = self.new(x.data if tensor else x, tensor and x.edge is not None).slot
         self.step.constants[slot] = x
         return slot
 

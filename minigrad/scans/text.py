@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minigrad.backend import Backend, backend_of
-from minigrad.gathering import Later
+from minigrad.backend import Backend
 from minigrad.scans.step import Line
 
 
@@ -17,16 +16,16 @@ class Text:
     def __init__(self, signature: str) -> None:
         self.signature = signature
         self.lines: list[str] = []
-        self.scope: dict[str, Any] = {"Later": Later, "flowed": flowed, "stack_for": stack_for}
-        self.scope |= {"inf": math.inf, "nan": math.nan}  # as numbers print
+        self.scope: dict[str, Any] = {"inf": math.inf, "nan": math.nan}  # as numbers print
+        self._names: dict[int, str] = {}
 
     def name(self, value: Any, prefix: str) -> str:
         """A name for something that the text calls."""
-        for known, held in self.scope.items():
-            if held is value:
-                return known
-        name = f"{identifier(prefix)}__{len(self.scope)}"  # as no variable is called
-        self.scope[name] = value
+        name = self._names.get(id(value))
+        if name is None:
+            name = f"{identifier(prefix)}__{len(self.scope)}"  # as no variable is called
+            self._names[id(value)] = name
+            self.scope[name] = value  # which keeps it, so that no other gets its id
         return name
 
     @property
@@ -42,17 +41,6 @@ class Text:
         return scope[name]
 
 
-def flowed(g: Any, fit: Any, shape: tuple[int, ...], like: Any) -> Any:
-    """A contribution made ready to flow on: run if it waits, zeros if absent, and fitted."""
-    if g is None:
-        return backend_of(like).zeros(shape, like.dtype)
-    if type(g) is Later:
-        g = g.run()
-    if g.shape != shape:
-        g = fit(g, shape)
-    return g.run() if type(g) is Later else g
-
-
 def over_time(xp: Backend, steps: range, shape: tuple[int, ...], dtype: Any) -> Any:
     """A buffer (T, …) for a value at every step.
 
@@ -63,11 +51,6 @@ def over_time(xp: Backend, steps: range, shape: tuple[int, ...], dtype: Any) -> 
     if len(shape) != 2 or shape[1] == 1:
         return xp.empty((count, *shape), dtype)
     return xp.empty((shape[0], count, shape[1]), dtype).swapaxes(0, 1)
-
-
-def stack_for(x: Any, steps: range) -> Any:
-    """A buffer for a value like this at every step."""
-    return over_time(backend_of(x), steps, x.shape, x.dtype)
 
 
 def numbered(prefix: str, count: int) -> list[str]:

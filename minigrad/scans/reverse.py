@@ -1,0 +1,304 @@
+"""The step back: what a step's rules do with cotangents, written down as a step of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+
+from minigrad import ops
+from minigrad.backend import Array, Backend
+from minigrad.gathering import Later
+from minigrad.op import Op
+from minigrad.scans.fusing import fused
+from minigrad.scans.step import Line, Number, Slot, Step, Traced, Writer
+
+
+@dataclass(frozen=True)
+class End:
+    """A place where a cotangent flows into a value from outside: what `run(*args)` gives.
+
+    It runs once for each step, or (`stacked`) once on what all steps have for its arguments.
+    """
+
+    slot: Slot
+    place: tuple[Slot, int]  # the line, by what it makes, and the argument: whatever cotangents are
+    run: Callable[..., Any] | None  # None: the one argument flows as it is
+    args: tuple[Slot | Number, ...]
+    params: dict[str, Any]
+    fit: Callable[..., Any] | None  # undoes broadcasting
+    stacked: bool = False
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The arguments that are values of the step back."""
+        return [a for a in self.args if isinstance(a, int)]
+
+
+@dataclass(frozen=True)
+class Back:
+    """The step back, for the cotangents of a step's results that are present.
+
+    Its slots go on where the step's own end: up to `known` they are the step's, the cotangents of
+    outputs are further inputs, those of the next state are its state.
+    """
+
+    step: Step
+    known: int
+    outside: Collection[Slot]
+    seeds: dict[int, Slot]  # the cotangents that come, by the place of the result they are of
+    found: dict[Slot, Slot]  # those of the step's inputs and state
+    ends: tuple[End, ...]  # what flows into values from outside, in order
+
+    @property
+    def read(self) -> set[Slot]:
+        """The step's values that it reads."""
+        slots = [a for line in self.step.lines for a in line.slots]
+        slots += [a for end in self.ends for a in end.slots]
+        return {a for a in slots if a < self.known}
+
+    def stacked(self) -> dict[tuple[Slot, int, int], Slot]:
+        """What is wanted of all steps: by its place in an end, which does not depend on what is
+        present."""
+        return {
+            (*end.place, k): a
+            for end in self.ends
+            if end.stacked
+            for k, a in enumerate(end.args)
+            if isinstance(a, int) and a not in self.outside
+        }
+
+
+def reverse(
+    step: Step,
+    xp: Backend,
+    present: Sequence[bool],
+    outside: Collection[Slot],
+    *,
+    stack: bool = False,
+    numbers: bool = True,
+) -> Back:
+    """Write down what flows back through a step, from its results whose cotangents are `present`
+    (of the next state, then of the outputs) to its inputs and state, and to values from `outside`.
+
+    With `stack`, ends that can run once for all steps are marked so. `numbers`: see `fused`.
+    """
+    back = _Sweep(step, xp, outside, stack).run(present)
+    return replace(back, step=fused(back.step, native=xp.native, numbers=numbers))
+
+
+class _Sweep:
+    """The rules of a step's lines, run on traced values, last line first."""
+
+    def __init__(self, step: Step, xp: Backend, outside: Collection[Slot], stack: bool) -> None:
+        self.step = step
+        self.xp = xp
+        self.outside = outside
+        self.stack = stack
+        self.writer = Writer((), ())
+        self.held: dict[Slot, Any] = {}  # cotangents: traced, or waiting
+        self.ends: list[End] = []
+        self.known = [self._value(slot) for slot in range(len(step.shapes))]
+        read = [*step.after, *step.output, *(a for line in step.lines for a in line.slots)]
+        # what one line makes (Wᵀ) and one reads: what waits is carried through it, as on the tape
+        self.carriers = {
+            line.outs[0] for line in step.lines if line.op.through and read.count(line.outs[0]) == 1
+        }
+
+    def _value(self, slot: Slot) -> Traced:
+        """A value like that of a slot, of which only shape and dtype count."""
+        zero = self.xp.zeros((), self.step.dtypes[slot])
+        return self.writer.new(self.xp.broadcast_to(zero, self.step.shapes[slot]), False)
+
+    def run(self, present: Sequence[bool]) -> Back:
+        step, written = self.step, self.writer.step
+        results = (*step.after, *step.output)
+        here = [k for k, slot in enumerate(results) if present[k] and step.active[slot]]
+        state = [k for k in here if k < len(step.after)]
+        here = [*here[len(state) :], *state]  # the state behind the inputs
+        seeds = {k: self._value(results[k]) for k in here}
+        for k in sorted(seeds):
+            self._flow(results[k], seeds[k])
+        with np.errstate(all="ignore"):
+            for line in reversed(step.lines):
+                if self.held.keys() & line.outs:
+                    self._pull(line)
+        found = {
+            slot: self.held[slot].slot
+            for slot in range(step.inputs + step.state)
+            if slot in self.held
+        }
+        made = {out for line in written.lines for out in line.outs}
+        wanted = [*found.values(), *(a for end in self.ends for a in end.slots if a in made)]
+        back = replace(
+            written,
+            inputs=len(self.known) + len(seeds) - len(state),
+            state=len(state),
+            after=tuple([found[slot] for slot in _state(step) if slot in found]),
+            output=tuple(dict.fromkeys(wanted)),
+        )
+        slots = {k: g.slot for k, g in seeds.items()}
+        return Back(back, len(self.known), self.outside, slots, found, tuple(self.ends))
+
+    # ---- one line ----------------------------------------------------------------------------
+
+    def _pull(self, line: Line) -> None:
+        gs = [self.held.pop(out, None) for out in line.outs]
+        needs = [isinstance(a, int) and self.step.active[a] for a in line.args]
+        op = line.op
+        if isinstance(gs[0], Later):
+            self._carry(line, gs[0])
+            return
+        if not op.joint:
+            for k, rule in enumerate(op.rules[: len(line.args)]):
+                if needs[k] and line.args[k] in self.outside:
+                    self._end(line, k, rule, gs[0])
+                    needs[k] = False
+        if any(needs):
+            for k, g in enumerate(self._cotangents(line, gs, needs)):
+                if g is not None:
+                    self._deliver(line, k, g)
+
+    def _carry(self, line: Line, g: Later) -> None:
+        """Let what waits for a result wait for the argument; or run it, if it cannot."""
+        later = line.op.through(g, line.params)
+        if later is None:
+            self.held[line.outs[0]] = g.run()
+            self._pull(line)
+        else:
+            self._deliver(line, 0, self._ready(line, 0, later))
+
+    def _end(self, line: Line, k: int, rule: Callable[..., Any], g: Traced) -> None:
+        """Note that a rule's run ends in a value from outside."""
+        y, xs = _arguments(self.step, line, [*line.outs], [*line.args])
+        args = tuple([a if isinstance(a, (int, Number)) else Number(a) for a in (g.slot, y, *xs)])
+        others = [line.args[i] for i in line.op.stacks.get(k, ())]
+        stacked = (
+            self.stack
+            and k in line.op.stacks
+            and len(self.step.shape_of(line.args[k])) <= 2
+            and all(isinstance(a, int) and a not in self.outside for a in others)
+        )
+        slot = cast("Slot", line.args[k])
+        place = line.outs[0], k
+        self.ends.append(End(slot, place, rule, args, line.params, line.op.fit, stacked))
+
+    def _cotangents(self, line: Line, gs: list[Any], needs: Sequence[bool]) -> Sequence[Any]:
+        """What a line's rules give for the arguments that need a cotangent, None for others."""
+        ys = [self.known[out] for out in line.outs]
+        xs = [a.value if isinstance(a, Number) else self.known[a] for a in line.args]
+        before = len(self.writer.step.lines)
+        try:
+            found = _pulled(self.step, line, gs, ys, xs, needs)
+            return [
+                self._ready(line, k, g) if need else None
+                for k, (g, need) in enumerate(zip(found, needs, strict=False))
+            ]
+        except Exception:  # a rule that is not made of ops alone runs as it stands
+            del self.writer.step.lines[before:]
+            return _Pull(self.step, line, gs, needs).applied(gs, ys, xs)
+
+    def _ready(self, line: Line, k: int, g: Any) -> Any:
+        """What a rule gave, made ready to flow on, unless it may wait."""
+        slot, fit = cast("Slot", line.args[k]), line.op.fit
+        waits = slot in self.outside or (slot in self.carriers and fit is None)
+        if g is None or (waits and isinstance(g, (Traced, Later))):
+            return g
+        return ready(g, fit, self.step.shapes[slot])
+
+    def _deliver(self, line: Line, k: int, g: Any) -> None:
+        """Let what a rule gave flow into the argument."""
+        slot = cast("Slot", line.args[k])
+        if slot in self.outside:
+            waits = type(g) is Later
+            args = (Number(g.op), *(x.slot for x in g.xs)) if waits else (g.slot,)
+            run, params = (Later, g.params) if waits else (None, {})
+            self.ends.append(End(slot, (line.outs[0], k), run, args, params, line.op.fit))
+        elif type(g) is Later:
+            self.held[slot] = g
+        else:
+            self._flow(slot, g)
+
+    def _flow(self, slot: Slot, g: Traced) -> None:
+        """Let a cotangent flow into a value of the step."""
+        if slot in self.outside:
+            self.ends.append(End(slot, (slot, -1), None, (g.slot,), {}, None))
+        elif slot in self.held:
+            self.held[slot] = ops.add(self.held[slot], g)
+        else:
+            self.held[slot] = g
+
+
+def _state(step: Step) -> range:
+    return range(step.inputs, step.inputs + step.state)
+
+
+def ready(g: Any, fit: Any, shape: tuple[int, ...]) -> Any:
+    """A contribution made ready to flow on: run if it waits, and summed over broadcast axes."""
+    if type(g) is Later:
+        g = g.run()
+    if g.shape != shape:
+        g = fit(g, shape)
+    return g.run() if type(g) is Later else g
+
+
+def _arguments(step: Step, line: Line, ys: list[Any], xs: list[Any]) -> tuple[Any, list[Any]]:
+    """The output (or outputs) and the arguments of a line, as its rules want them."""
+    op = line.op
+    kept: list[Any] = [x if keep else None for x, keep in zip(xs, op.keeps(len(xs)), strict=True)]
+    asked: tuple[int, ...] = op.shapes_of
+    for i in asked:
+        if i < len(kept):
+            kept[i] = step.shape_of(line.args[i])
+    y = ys if op.several else ys[0]
+    return (y if op.saves_y else None), kept
+
+
+def _pulled(
+    step: Step, line: Line, gs: list[Any], ys: list[Any], xs: list[Any], needs: Sequence[bool]
+) -> Sequence[Any]:
+    """Run a line's rules."""
+    op = line.op
+    y, kept = _arguments(step, line, ys, xs)
+    g = gs if op.several else gs[0]
+    if op.joint:
+        return op.pull(g, y, kept, needs, line.params)
+    rules = zip(op.rules, needs, strict=False)
+    return [rule(g, y, *kept, **line.params) if need else None for rule, need in rules]
+
+
+class _Pull(Op):
+    """The rules of a line as an op, where these cannot be written down as lines themselves."""
+
+    several = True
+
+    def __init__(self, step: Step, line: Line, gs: list[Any], needs: Sequence[bool]) -> None:
+        super().__init__(f"{line.op.name}_backward", self._forward)
+        self._step, self._line, self._needs = step, line, needs
+        self._gs = [g is not None for g in gs]
+        self._ys = [line.op.saves_y for _ in line.outs]
+        self._xs = line.op.keeps(len(line.args))
+
+    def applied(self, gs: list[Any], ys: list[Any], xs: list[Any]) -> list[Any]:
+        """The cotangents of all arguments, None for those that need none."""
+        pairs = zip((*gs, *ys, *xs), (*self._gs, *self._ys, *self._xs), strict=True)
+        found = iter(self(*(value for value, read in pairs if read)))
+        return [next(found) if need else None for need in self._needs]
+
+    def _forward(self, xp: Backend, *given: Array) -> tuple[Array, ...]:
+        left = iter(given)
+        gs, ys, xs = (
+            [next(left) if read else None for read in which]
+            for which in (self._gs, self._ys, self._xs)
+        )
+        step, line = self._step, self._line
+        found = _pulled(step, line, gs, ys, xs, self._needs)
+        like = next(g for g in gs if g is not None)
+
+        def filled(k: int, g: Any) -> Array:
+            shape = step.shape_of(line.args[k])
+            return xp.zeros(shape, like.dtype) if g is None else ready(g, line.op.fit, shape)
+
+        return tuple([filled(k, g) for k, g in enumerate(found) if self._needs[k]])
