@@ -82,13 +82,13 @@ matmul_op = Op("matmul", _matmul_forward, _matmul_rule_a, _matmul_rule_b, settle
 matmul_op.stacks = {0: (1,), 1: (0,)}
 
 
-_matvec = Op(
+matvec_op = Op(
     "matvec",  # W x of a matrix and a vector
     lambda xp, a, x: xp.matmul(a, x),
     lambda g, _y, _a, x: Later(matmul_op, _mT(_as_rows(g)), _as_rows(x)),
-    lambda g, _y, a, _x: _matvec(_mT(a), g),
+    lambda g, _y, a, _x: matvec_op(_mT(a), g),
 )
-_matvec.stacks = {0: (1,)}
+matvec_op.stacks = {0: (1,)}
 
 
 def _as_rows(x: V) -> V:
@@ -113,7 +113,7 @@ def matmul(a: V, b: V) -> V:
     if a.ndim > 1 and b.ndim > 1:
         return matmul_op(a, b)
     if a.ndim == 2:
-        return _matvec(a, b)
+        return matvec_op(a, b)
     y = matmul_op(
         reshape(a, (1, -1)) if a.ndim == 1 else a, reshape(b, (-1, 1)) if b.ndim == 1 else b
     )
@@ -130,7 +130,7 @@ def _plus(y: Array, b: Array) -> Array:
 
 # ---- affine: W x + b with features first, as textbooks write it ------------------------------
 
-_column_sum = Op(
+column_sum = Op(
     "column_sum",
     lambda _xp, g: g.sum(axis=tuple(i for i in range(g.ndim) if i != g.ndim - 2)),
     lambda g, _y, x_shape: _spread_columns(g, x_shape),
@@ -148,7 +148,7 @@ def _affine_forward(xp: Any, weight: Array, x: Array, b: Array) -> Array:
 
 def _affine_rule_b(g: Any, _y: Any, _w: Any, _x: Any, b_shape: tuple[int, ...]) -> Any:
     if len(b_shape) == 1:
-        return Later(_column_sum, g)
+        return Later(column_sum, g)
     return g if g.shape == b_shape else Later(sum_to, g, shape=b_shape)
 
 
@@ -184,14 +184,14 @@ def _linear_forward(xp: Any, x: Array, weight: Array, b: Array | None = None) ->
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[0])
 
 
-_linear = Op(
+linear_op = Op(
     "linear",
     _linear_forward,
     lambda g, _y, _x, weight, *_b: matmul_op(g, weight),
     lambda g, _y, x, _w, *_b: Later(matmul_op, _mT(_rows(g)), _rows(x)),
     lambda g, _y, _x, _w, b_shape: Later(sum_to, g, shape=b_shape),
 )
-_linear.stacks = {1: (0,), 2: ()}
+linear_op.stacks = {1: (0,), 2: ()}
 
 
 def linear(x: V, weight: Any, bias: Any = None) -> V:
@@ -201,9 +201,9 @@ def linear(x: V, weight: Any, bias: Any = None) -> V:
             f"linear: expected x (…, in) and weight (out, in), got {x.shape} and {weight.shape}"
         )
     if x.ndim == 1:
-        y = _matvec(weight, x)
+        y = matvec_op(weight, x)
         return y if bias is None else y + bias
-    return _linear(x, weight) if bias is None else _linear(x, weight, bias)
+    return linear_op(x, weight) if bias is None else linear_op(x, weight, bias)
 
 
 # ---- einsum ----------------------------------------------------------------------------------

@@ -59,12 +59,12 @@ def _share_of_each(shape: Shape, dim: tuple[int, ...]) -> float:
     return 1.0 / builtins.max(math.prod([shape[a] for a in dim]), 1)
 
 
-_mean = Op(
+mean_op = Op(
     "mean",
     _mean_forward,
     lambda g, _y, x_shape, *, dim, **_: _spread(g * _share_of_each(x_shape, dim), x_shape, dim),
 )
-_sum = _reduction("sum", "", lambda g, _y, x_shape, *, dim, **_: _spread(g, x_shape, dim))
+sum_op = _reduction("sum", "", lambda g, _y, x_shape, *, dim, **_: _spread(g, x_shape, dim))
 _amax = _reduction("max", "", _extreme_rule)
 _amin = _reduction("min", "", _extreme_rule)
 _any = _reduction("any", "", None)
@@ -80,12 +80,12 @@ def sum(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     >>> mg.ones(2, 3).sum(dim=1)
     tensor([3., 3.])
     """
-    return _sum(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
+    return sum_op(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
 
 
 def mean(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """Arithmetic mean over `dim`; of no elements it is 0, with gradient 0 (PyTorch: NaN)."""
-    return _mean(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
+    return mean_op(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
 
 
 def var(x: V, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> V:

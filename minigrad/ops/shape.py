@@ -189,13 +189,13 @@ def repeat(x: V, *sizes: Any) -> V:
 
 # ---- many in or many out ---------------------------------------------------------------------
 
-_zeros = Op("zeros", lambda xp, like, *, shape: xp.zeros(shape, like.dtype))
+zeros_op = Op("zeros", lambda xp, like, *, shape: xp.zeros(shape, like.dtype))
 
 
 def _present(gs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
     """The cotangents, zeros in the place of absent ones."""
     like = next(g for g in gs if g is not None)
-    return [_zeros(like, shape=s) if g is None else g for g, s in zip(gs, shapes, strict=True)]
+    return [zeros_op(like, shape=s) if g is None else g for g, s in zip(gs, shapes, strict=True)]
 
 
 def _split_forward(_xp: Any, x: Array, *, sizes: tuple[int, ...], dim: int) -> tuple[Array, ...]:
@@ -219,11 +219,11 @@ _unbind = JointOp(
     "unbind",
     lambda xp, x, *, dim: tuple(xp.moveaxis(x, dim, 0) if dim else x),
     lambda gs, _ys, x_shape, *, dim: [
-        _stack(*_present(gs, [x_shape[:dim] + x_shape[dim + 1 :]] * len(gs)), dim=dim)
+        stack_op(*_present(gs, [x_shape[:dim] + x_shape[dim + 1 :]] * len(gs)), dim=dim)
     ],
     several=True,
 )
-_stack = JointOp(
+stack_op = JointOp(
     "stack",
     lambda xp, *xs, dim: xp.stack(xs, axis=dim),
     lambda g, _y, *_xs, dim: _unbind(g, dim=dim),
@@ -256,7 +256,7 @@ def stack(tensors: Sequence[V], dim: int = 0) -> V:
         raise ValueError("stack: expected at least one tensor, got none")
     if any(x.shape != xs[0].shape for x in xs):
         raise ValueError(f"stack: expected equal shapes, got {sorted({x.shape for x in xs})}")
-    return _stack(*xs, dim=axis_of(dim, xs[0].ndim + 1))
+    return stack_op(*xs, dim=axis_of(dim, xs[0].ndim + 1))
 
 
 def split(x: V, split_size: int | Sequence[int], dim: int = 0) -> tuple[V, ...]:

@@ -42,9 +42,7 @@ def statements(
     return before, body
 
 
-def application(
-    line: Line, step: Step, names: Mapping[Slot, str], text: Text, xp: Backend
-) -> str:
+def application(line: Line, step: Step, names: Mapping[Slot, str], text: Text, xp: Backend) -> str:
     """The statement that runs a line's op."""
     op = line.op
     args = ", ".join([repr(a.value) if isinstance(a, Number) else names[a] for a in line.args])

@@ -41,17 +41,30 @@ class Loops:
         self.numbers = numbers
         self.step = fused(self.written, native=xp.native, numbers=numbers)
         self.xp = xp
-        self._back: dict[Present, Loop] = {}
+        self._back: dict[tuple[Present, bool], Loop | None] = {}
 
     @functools.cached_property
     def forward(self) -> Callable[..., Any]:
         """The loop that only computes."""
-        return emit.forward(_passive(self.step), self.xp, None).compiled()
+        step = replace(self.step, active=[False] * len(self.step.active))
+        return self._in_c(step, ()) or emit.forward(step, self.xp, None).compiled()
 
     @functools.cached_property
     def saving(self) -> Callable[..., Any]:
         """The loop that also saves what the way back reads."""
-        return emit.forward(self.step, self.xp, self._kept).compiled()
+        return self.native or emit.forward(self.step, self.xp, self._kept).compiled()
+
+    @functools.cached_property
+    def native(self) -> Any:
+        """The saving loop in C, where that is wanted and can be; it knows how to go on in C."""
+        return self._in_c(self.step, self._kept)
+
+    def _in_c(self, step: Step, kept: Sequence[Slot]) -> Any:
+        if not self.xp.native:
+            return None
+        from minigrad.scans.machine import forward  # brings modules that few need
+
+        return forward(step, kept)
 
     @functools.cached_property
     def full(self) -> Back:
@@ -72,18 +85,24 @@ class Loops:
         """Where what is wanted of all steps is kept."""
         return Stacks(self.step, self.full)
 
-    def backward(self, present: Present) -> Loop:
-        """The loop back from the cotangents of the state and outputs that are present.
+    def backward(self, present: Present, in_c: bool) -> Loop | None:
+        """The loop back from the cotangents of the state and outputs that are present; or None if
+        it cannot be had in C.
 
         One that is absent is not 0: a rule may make NaN of 0.
         """
-        if present not in self._back:
+        key = present, in_c
+        if key not in self._back:
             back = self._reverse(present)
-            run = self._backward(back).compiled()
+            if in_c:
+                run = self.native.back(back, self.stacks.written(back))
+            else:
+                run = self._backward(back).compiled()
             state = range(self.step.inputs, self.step.inputs + self.step.state)
             before = tuple([slot in back.found for slot in state])
-            self._back[present] = Loop(run, before, tuple(e for e in back.ends if e.stacked))
-        return self._back[present]
+            ends = tuple([end for end in back.ends if end.stacked])
+            self._back[key] = Loop(run, before, ends) if run else None
+        return self._back[key]
 
     def _backward(self, back: Back) -> Text:
         return emit.backward(self.step, back, self.xp, self._kept, self.stacks.written(back))
@@ -93,11 +112,6 @@ class Loops:
         """The texts of both loops."""
         texts = emit.forward(self.step, self.xp, self._kept), self._backward(self.full)
         return "\n\n".join(text.source for text in texts)
-
-
-def _passive(step: Step) -> Step:
-    """The step where nothing is saved for a way back."""
-    return replace(step, active=[False] * len(step.active))
 
 
 _known: dict[object, Loops] = {}
@@ -193,14 +207,24 @@ class ScanOp(Op):
         adders = [one.add for one in gathered.values() if one is not None]
         loops, left = loops_of(step, xp), self.steps
         stacks = loops.stacks.made(xp, self.steps, found)
+        in_c = loops.native is not None
         while left:
             present = tuple([one is not None for one in (*after, *gys)])
-            loop = loops.backward(present)
+            if not any(present):  # what flowed has come to its end
+                for gx in found:
+                    if gx is not None:
+                        gx[min(left) : max(left) + 1] = 0
+                break
+            loop = loops.backward(present, in_c)
+            if loop is None:
+                saved[:], in_c = loops.native.unpack(*saved, len(left)), False
+                continue
             # the last step alone, as long as cotangents flow to other parts of the state before it
             count = len(left) if loop.before == present[: len(after)] else 1
             order, left = left[-count:][::-1], left[:-count]
             after = loop.run(order, inputs, constants, saved, gys, after, adders, found, stacks)
             stacks.reached(loop.ends, order)
+        saved.clear()
         held = dict(zip(step.constants, constants, strict=True))
         for end, flowing in stacks.flowing(held):
             one = gathered[end.slot]

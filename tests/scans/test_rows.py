@@ -129,7 +129,7 @@ def test_it_runs_in_machine_code(name, backend, written):
     step, init, inputs = STEPS[name]
     mg.scan(step, init, inputs)
     (op,) = written
-    assert loops_of(op.step, s.backend)._native is not None
+    assert loops_of(op.step, s.backend).native is not None
 
 
 @pytest.mark.parametrize("kind", [nn.LayerNormLSTM, nn.LayerNormGRU])
@@ -153,4 +153,4 @@ def test_layer_norm_cells_run_in_machine_code(kind, bias, batch, given, backend,
         )
     if backend == "native":
         mg.use_native()
-        assert loops_of(written[0].step, x.backend)._native is not None
+        assert loops_of(written[0].step, x.backend).native is not None

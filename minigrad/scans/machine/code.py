@@ -1,4 +1,4 @@
-"""The C text of a loop over time: kernels, arrays by name, and the statements of a step."""
+"""The C text of a function: kernels, arrays by name, and statements."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ static inline void copy(intptr_t n, const T *x, T *y) {{
 static inline void add(intptr_t n, const T *x, T *y) {{
     for (intptr_t i = 0; i < n; i++) y[i] += x[i];
 }}
-static inline void store(const T *x, intptr_t n, intptr_t m, T *y, intptr_t stride) {{
-    for (intptr_t i = 0; i < n; i++) copy(m, x + i * m, y + i * stride);
-}}
-static inline void clear(intptr_t n, intptr_t m, T *y, intptr_t stride) {{
-    for (intptr_t i = 0; i < n; i++) for (intptr_t j = 0; j < m; j++) y[i * stride + j] = 0;
-}}
 {kernels}{rows}
-void run(intptr_t first, intptr_t count, intptr_t step, T **at, gemm_t gemm, gemv_t gemv) {{
+{function}
+"""
+
+LOOP = """
+void run(intptr_t first, intptr_t step, intptr_t begin, intptr_t end, intptr_t count, T **at,
+    gemm_t gemm, gemv_t gemv) {{
 {names}
 {before}
-    for (intptr_t k = 0; k < count; k++) {{
+    for (intptr_t k = begin; k < end; k++) {{
         const intptr_t t = first + k * step;
 {body}
     }}
+{after}
 }}
 """
 
@@ -48,13 +48,14 @@ class Unfit(Exception):
 
 
 class Code:
-    """One C function: its kernels, its arrays by name, and the statements of a step."""
+    """One C function: its kernels, its arrays by name, and its statements."""
 
     def __init__(self, number: str) -> None:
         self.number = number
         self.arrays: list[str] = []
         self.before: list[str] = []
         self.body: list[str] = []
+        self.after: list[str] = []
         self._kernels: dict[Kernel, str] = {}
         self._rows: dict[RowKernel, str] = {}
         self._spaces: dict[str, int] = {}
@@ -103,24 +104,30 @@ class Code:
             f"(intptr_t[]){{{along}}});"
         )
 
-    def compiled(self) -> Callable[..., None]:
+    def text(self, function: str) -> str:
+        """The C text with a function, whose form has places for names and statements."""
         names = [f"    T *const {name} = at[{k}];" for k, name in enumerate(self.arrays)]
         offset = 0
         for name, size in self._spaces.items():
             names.append(f"    T *const {name} = work + {offset};")
             offset += padded(size)
-        text = _TEXT.format(
+        return _TEXT.format(
             head=HEAD,
             number=self.number,
             kernels="".join(dense_run(kernel, name) for kernel, name in self._kernels.items()),
             rows=ROWS_HEAD + "".join(row_functions(k, name) for k, name in self._rows.items()),
-            names="\n".join(names),
-            before="\n".join(f"    {line}" for line in self.before),
-            body="\n".join(f"        {line}" for line in self.body),
+            function=function.format(
+                names="\n".join(names),
+                before="\n".join(f"    {line}" for line in self.before),
+                body="\n".join(f"        {line}" for line in self.body),
+                after="\n".join(f"    {line}" for line in self.after),
+            ),
         )
-        self.source = text
-        run = ctypes.CDLL(str(built(text))).run
-        run.argtypes = [ctypes.c_ssize_t] * 3 + [ctypes.c_void_p] * 3
+
+    def loop(self) -> Callable[..., None]:
+        """The function `run`, whose statements are those of one step of a loop."""
+        run = ctypes.CDLL(str(built(self.text(LOOP)))).run
+        run.argtypes = [ctypes.c_ssize_t] * 5 + [ctypes.c_void_p] * 3
         run.restype = None
         return run
 
@@ -132,19 +139,3 @@ def padded(size: int) -> int:
 
 def size_of(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
-
-
-def product(
-    rows: int, inner: int, columns: int, w: str, x: str, y: str, *, transposed: bool, add: bool
-) -> str:
-    """y = W x or Wᵀ x, or that added to y; W is (rows, inner), or transposed (inner, rows)."""
-    how, beta = (112 if transposed else 111), int(add)
-    if columns == 1:
-        shape = f"{inner}, {rows}" if transposed else f"{rows}, {inner}"
-        width = rows if transposed else inner
-        return f"gemv(101, {how}, {shape}, 1, {w}, {width}, {x}, 1, {beta}, {y}, 1);"
-    width = rows if transposed else inner
-    sizes = f"{rows}, {columns}, {inner}"
-    return (
-        f"gemm(101, {how}, 111, {sizes}, 1, {w}, {width}, {x}, {columns}, {beta}, {y}, {columns});"
-    )

@@ -1,0 +1,271 @@
+"""The lines of a step in C: each op's statements, on values that lie where their views say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from minigrad.backend import Lanes, RowKernel
+from minigrad.backend.base import Operand
+from minigrad.backend.rows import Rowwise
+from minigrad.fuse import FusedOp
+from minigrad.ops.broadcast import sum_to
+from minigrad.ops.contract import affine_op, column_sum, linear_op, matmul_op, matvec_op
+from minigrad.ops.reduce import mean_op, sum_op
+from minigrad.ops.shape import cat_op, stack_op, zeros_op
+from minigrad.scans.machine.code import Code, Unfit
+from minigrad.scans.machine.products import layout, product
+from minigrad.scans.machine.views import (
+    Shape,
+    View,
+    assigned,
+    cleared,
+    dense,
+    merged,
+    seen_through,
+)
+from minigrad.scans.step import Line, Slot, Step
+
+_SUM = RowKernel("sum", (Operand("x", "m,n"),), (Operand("y", "m"),), "sum s = x\ny = s", -1)
+_MEAN = RowKernel("mean", (Operand("x", "m,n"),), (Operand("y", "m"),), "sum s = x\ny = s / n", -1)
+_PRODUCTS = (matmul_op, matvec_op, affine_op, linear_op)
+_SUMS = (sum_op, mean_op, sum_to, column_sum)
+
+
+class Lines:
+    """The statements of a step's lines, and where each value is."""
+
+    def __init__(
+        self,
+        code: Code,
+        step: Step,
+        places: Mapping[Slot, View],
+        homes: Mapping[Slot, View],
+        fixed: Collection[Slot],
+    ) -> None:
+        """places: where the values are that the step is given, `fixed` those that stay the same
+        from step to step; homes: where values must be made, if not just anywhere."""
+        self.code, self.step = code, step
+        self.at = dict(places)
+        self.homes = homes
+        self.fixed = fixed
+        self.body: list[str] = []
+        for line in step.lines:
+            self._write(line)
+
+    def _write(self, line: Line) -> None:
+        if len(line.slots) < len(line.args):
+            raise Unfit
+        op = line.op
+        if op in _PRODUCTS:
+            self._product(line)
+        elif isinstance(op, FusedOp):
+            self._kernel(line)
+        elif isinstance(op.forward, Rowwise):
+            self._along_rows(line)
+        elif op in _SUMS:
+            self._sum(line)
+        elif op in (cat_op, stack_op):
+            self._joined(line)
+        elif op is zeros_op:
+            self.body.append(cleared(self._made(line.outs[0])))
+        elif op.view:
+            self._view(line)
+        else:
+            raise Unfit
+
+    # ---- places ------------------------------------------------------------------------------
+
+    def _made(self, slot: Slot) -> View:
+        """The place for a value that is about to be made."""
+        if slot in self.homes:
+            self.at[slot] = self.homes[slot]
+        else:
+            self.at[slot] = self._room(f"v{slot}", self.step.shapes[slot])
+        return self.at[slot]
+
+    def _room(self, name: str, shape: Shape) -> View:
+        view = dense(name, shape)
+        self.code.space(name, view.size)
+        return view
+
+    def _copied(self, view: View, name: str, once: bool) -> View:
+        """A dense copy of a view; `once`, before the loop."""
+        known = self.code.has(name)
+        copy = self._room(name, view.shape)
+        if not (known and once):
+            (self.code.before if once else self.body).append(assigned(copy, view))
+        return copy
+
+    def _dense(self, slot: Slot, view: View, note: str = "") -> View:
+        """A view of a value, or a copy, that lies side by side."""
+        if view.is_dense:
+            return view
+        shape = "_".join(map(str, view.shape))
+        return self._copied(view, f"e{slot}_{note}_{shape}", slot in self.fixed)
+
+    # ---- ops ---------------------------------------------------------------------------------
+
+    def _view(self, line: Line) -> None:
+        (x,) = line.slots
+        found = seen_through(line.op.forward, self.at[x], line.params)
+        if not found:
+            found = seen_through(line.op.forward, self._dense(x, self.at[x]), line.params)
+        if len(found) != len(line.outs):
+            raise Unfit
+        for out, view in zip(line.outs, found, strict=True):
+            if out in self.homes:
+                self.body.append(assigned(self._made(out), view))
+            else:
+                self.at[out] = view
+
+    def _joined(self, line: Line) -> None:
+        out, dim = self._made(line.outs[0]), line.params["dim"]
+        offset = 0
+        for slot in line.slots:
+            view = self.at[slot]
+            if line.op is stack_op:  # with the new axis
+                view = View(
+                    view.at,
+                    (*view.shape[:dim], 1, *view.shape[dim:]),
+                    (*view.strides[:dim], 0, *view.strides[dim:]),
+                )
+            there = View(f"({out.at} + {offset})", view.shape, out.strides)
+            self.body.append(assigned(there, view))
+            stride = out.strides[dim]
+            assert isinstance(stride, int)
+            offset += view.shape[dim] * stride
+
+    def _product(self, line: Line) -> None:
+        """W x, and W x + b: b is copied first, and the product added."""
+        op, (a, b, *bias) = line.op, line.slots
+        out, x, y = self._made(line.outs[0]), self.at[a], self.at[b]
+        result = out
+        if op is linear_op:  # x Wᵀ of rows x
+            n = x.shape[-1]
+            x = dense(self._dense(a, x).at, (x.size // n, n))
+            y = y.permuted((1, 0))
+            result = dense(out.at, (x.shape[0], y.shape[1]))
+        elif op is matvec_op:
+            y = View(y.at, (*y.shape, 1), (*y.strides, 1))
+            result = dense(out.at, (*out.shape, 1))
+        elif len(x.shape) > 2 and len(y.shape) == 2:
+            x = dense(self._dense(a, x).at, (x.size // x.shape[-1], x.shape[-1]))
+            result = dense(out.at, (x.shape[0], y.shape[1]))
+        if len(x.shape) != 2 or len(y.shape) != 2 or not result.is_dense:
+            raise Unfit
+        for k in bias:
+            source = self.at[k]
+            if op is affine_op and len(source.shape) == 1:  # one number a row
+                source = View(source.at, (*source.shape, 1), (*source.strides, 0))
+            self.body.append(assigned(out, source.spread(out.shape)))
+        factors = self._factor(a, x), self._factor(b, y)
+        self.body.append(product(*factors, result, add=bool(bias)))
+
+    def _factor(self, slot: Slot, view: View) -> View:
+        """A matrix as the BLAS takes it."""
+        return self._dense(slot, view, "f") if layout(view) is None else view
+
+    def _kernel(self, line: Line) -> None:
+        op, saving = line.op, self.step.active[line.outs[0]]
+        kernel = op.kernel(saving=saving)
+        outs = list(zip(line.outs, kernel.outputs, strict=False))
+        slot, lanes = outs[0]
+        common = self._lane_shape(slot, lanes)
+        pointers: list[str] = []
+        for slot, lanes in zip(line.slots, kernel.inputs, strict=True):
+            for k, part in enumerate(self._lanes(self.at[slot], lanes)):
+                pointers.append(self._dense(slot, part.spread(common), str(k)).at)
+        after: list[str] = []
+        for slot, lanes in outs:
+            if self._lane_shape(slot, lanes) != common:
+                raise Unfit
+            for k, part in enumerate(self._lanes(self._made(slot), lanes)):
+                room = part if part.is_dense else self._room(f"d{slot}_{k}", common)
+                pointers.append(room.at)
+                after += [] if room is part else [assigned(part, room)]
+        size = dense("", common).size
+        self.body += [self.code.kernel(kernel, size, pointers), *after]
+
+    def _lane_shape(self, slot: Slot, lanes: Lanes) -> Shape:
+        shape = list(self.step.shapes[slot])
+        if lanes.dim is not None:
+            shape[lanes.dim] //= len(lanes.names)
+        return tuple(shape)
+
+    def _lanes(self, view: View, lanes: Lanes) -> list[View]:
+        """The chunks in which a kernel takes or gives a value; or the whole."""
+        if lanes.dim is None:
+            return [view]
+        count = len(lanes.names)
+        return [view.chunk(k, count, lanes.dim) for k in range(count)]
+
+    # ---- along rows --------------------------------------------------------------------------
+
+    def _along_rows(self, line: Line) -> None:
+        kernel: RowKernel = line.op.forward.kernel(len(line.slots), **line.params)
+        shape = self.step.shapes[line.slots[0]]
+        if kernel.axis == -2 and len(shape) > 2:
+            raise Unfit
+        *lead, n = shape if kernel.axis == -1 else shape[::-1]
+        shapes = {"m,n": (*lead, n), "m,1": (*lead, 1), "m": (*lead,), "n": (n,)}
+        operands = (*kernel.inputs, *kernel.outputs)
+        arrays: list[tuple[str, int, int]] = []
+        for k, (slot, operand) in enumerate(zip((*line.slots, *line.outs), operands, strict=True)):
+            view = self._made(slot) if k >= len(line.slots) else self.at[slot]
+            if kernel.axis == -2 and "," in operand.axes:
+                view = view.permuted((1, 0))
+            if view.shape != shapes[operand.axes]:
+                raise Unfit
+            if operand in kernel.outputs and operand.axes == "n":
+                self.body.append(cleared(view))
+            split = 0 if operand.axes == "n" else len(lead)
+            arrays.append(self._rows(slot, view, split, made=k >= len(line.slots)))
+        m = dense("", tuple(lead)).size
+        self.body.append(self.code.rows(kernel, m, n, arrays))
+
+    def _rows(self, slot: Slot, view: View, split: int, made: bool) -> tuple[str, int, int]:
+        """A view as rows: how far these are apart (the first `split` axes), and numbers in one."""
+        pair = [_one_stride(view, range(split)), _one_stride(view, range(split, len(view.shape)))]
+        if None in pair:
+            if made:
+                raise Unfit
+            view = self._dense(slot, view, "r")
+            pair = [
+                _one_stride(view, range(split)),
+                _one_stride(view, range(split, len(view.shape))),
+            ]
+        down, along = pair
+        assert down is not None and along is not None
+        return view.at, down, along
+
+    def _sum(self, line: Line) -> None:
+        (x,), (out,) = line.slots, line.outs
+        view, axes = self.at[x], self._summed(line)
+        kept = [a for a in range(len(view.shape)) if a not in axes]
+        view = view.permuted([*kept, *sorted(axes)])
+        to = self._made(out)
+        if not to.is_dense:
+            raise Unfit
+        rows = self._rows(x, view, len(kept), made=False)
+        m = dense("", view.shape[: len(kept)]).size
+        kernel = _MEAN if line.op is mean_op else _SUM
+        self.body.append(self.code.rows(kernel, m, view.size // m, [rows, (to.at, 1, 0)]))
+
+    def _summed(self, line: Line) -> set[int]:
+        """The axes over which an op sums."""
+        shape, params = self.step.shapes[line.slots[0]], line.params
+        if line.op is column_sum:
+            return {*range(len(shape))} - {len(shape) - 2}
+        if line.op is sum_to:
+            extra = len(shape) - len(params["shape"])
+            return {a for a, n in enumerate(shape) if a < extra or n != params["shape"][a - extra]}
+        return set(params["dim"])
+
+
+def _one_stride(view: View, axes: Sequence[int]) -> int | None:
+    """How far the numbers along some axes are from each other, if that is one number."""
+    extents, (strides,) = merged([view.permuted(axes)])
+    if not extents:
+        return 0 if not axes else 1
+    stride = strides[0]
+    return stride if len(extents) == 1 and isinstance(stride, int) else None
