@@ -46,7 +46,10 @@ class CompiledOp(Op):
 
     @property
     def _forward(self) -> Text:
-        return text.forward(self.fused, self.xp, self._hidden, self.copied)
+        step = self.fused
+        if self.xp.native:
+            step = self._in_blocks(step, [*step.output, *self._hidden])
+        return text.forward(step, self.xp, self._hidden, self.copied)
 
     @functools.cached_property
     def _hidden(self) -> list[Slot]:
@@ -57,6 +60,11 @@ class CompiledOp(Op):
 
     def _reverse(self, step: Step, present: Sequence[bool]) -> Back:
         return reverse(step, self.xp, present, {*text.ends(step)})
+
+    def _in_blocks(self, step: Step, wanted: Sequence[Slot]) -> Step:
+        from minigrad.scans.machine.block import blocked  # brings modules that few need
+
+        return blocked(step, wanted)
 
     def pull(
         self, g: Any, y: Any, xs: Sequence[Any], needs: Sequence[bool], params: dict[str, Any]
@@ -75,7 +83,11 @@ class CompiledOp(Op):
         return self._back[key]
 
     def _pulled(self, step: Step, present: Sequence[bool]) -> Text:
-        return text.backward(step, self._reverse(step, present), self.xp, self._hidden)
+        back = self._reverse(step, present)
+        if self.xp.native:
+            wanted = [a for end in back.ends for a in end.slots]
+            back = replace(back, step=self._in_blocks(back.step, wanted))
+        return text.backward(step, back, self.xp, self._hidden)
 
     def _replay(self, xs: Sequence[Any]) -> Iterator[Any]:
         step = self.step

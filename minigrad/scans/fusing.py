@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -41,19 +41,19 @@ def fused(step: Step, *, native: bool, numbers: bool) -> Step:
         kernel = group.joins and (native or len(group.lines) > 1)
         line = _fused_line(made, step, group.lines, pieces) if kernel else None
         made.lines += group.lines if line is None else [line]
-    made.lines = _read(made)
+    made.lines = read_by(made.lines, (*made.after, *made.output))
     return made
 
 
-def _read(step: Step) -> list[Line]:
-    """The lines that something of the step's results is computed from."""
-    read = {*step.after, *step.output}
-    lines: list[Line] = []
-    for line in reversed(step.lines):
+def read_by(lines: Sequence[Line], wanted: Collection[Slot]) -> list[Line]:
+    """The lines that something wanted is computed from."""
+    read = {*wanted}
+    found: list[Line] = []
+    for line in reversed(lines):
         if read.intersection(line.outs):
             read.update(line.slots)
-            lines.append(line)
-    return lines[::-1]
+            found.append(line)
+    return found[::-1]
 
 
 def _is_fusible(step: Step, line: Line, masks: bool, numbers: bool) -> bool:

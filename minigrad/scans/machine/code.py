@@ -6,6 +6,7 @@ import ctypes
 import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from minigrad.backend import Kernel, RowKernel
 from minigrad.backend.base import gives_booleans
@@ -33,12 +34,30 @@ LOOP = """
 void run(intptr_t first, intptr_t step, intptr_t begin, intptr_t end, intptr_t count, T **at,
     gemm_t gemm, gemv_t gemv) {{
 {names}
+{spaces}
 {before}
     for (intptr_t k = begin; k < end; k++) {{
         const intptr_t t = first + k * step;
 {body}
     }}
 {after}
+}}
+"""
+
+# NumPy gives a function of whole arrays their strides in bytes, behind as many steps as arrays.
+BLOCK = """
+void loop_{number}(char **given, const intptr_t *dims, const intptr_t *steps, void *data) {{
+    const gemm_t gemm = ((void **)data)[0];
+    const gemv_t gemv = ((void **)data)[1];
+    T *const work = malloc({room} * sizeof(T)), *at[{count}];
+{spaces}
+{arrays}
+{names}
+{before}
+{body}
+{after}
+    free(work);
+    if (fetestexcept(REPORTED)) feclearexcept(REPORTED);
 }}
 """
 
@@ -68,7 +87,6 @@ class Code:
 
     def space(self, name: str, size: int) -> str:
         """Declare room for `size` numbers, which serves one step after another; gives its name."""
-        self.array("work")
         self._spaces[name] = max(self._spaces.get(name, 0), size)
         return name
 
@@ -104,13 +122,12 @@ class Code:
             f"(intptr_t[]){{{along}}});"
         )
 
-    def text(self, function: str) -> str:
-        """The C text with a function, whose form has places for names and statements."""
+    def text(self, function: str, **parts: str) -> str:
+        """The C text with a function, whose form has places for names, statements and parts."""
         names = [f"    T *const {name} = at[{k}];" for k, name in enumerate(self.arrays)]
-        offset = 0
-        for name, size in self._spaces.items():
-            names.append(f"    T *const {name} = work + {offset};")
-            offset += padded(size)
+        ends = accumulate(map(padded, self._spaces.values()), initial=0)
+        pairs = zip(self._spaces, ends, strict=False)
+        spaces = [f"    T *const {name} = work + {begin};" for name, begin in pairs]
         return _TEXT.format(
             head=HEAD,
             number=self.number,
@@ -118,14 +135,20 @@ class Code:
             rows=ROWS_HEAD + "".join(row_functions(k, name) for k, name in self._rows.items()),
             function=function.format(
                 names="\n".join(names),
+                spaces="\n".join(spaces),
                 before="\n".join(f"    {line}" for line in self.before),
                 body="\n".join(f"        {line}" for line in self.body),
                 after="\n".join(f"    {line}" for line in self.after),
+                number=self.number,
+                room=self.room,
+                count=len(self.arrays),
+                **parts,
             ),
         )
 
     def loop(self) -> Callable[..., None]:
         """The function `run`, whose statements are those of one step of a loop."""
+        self.array("work")
         run = ctypes.CDLL(str(built(self.text(LOOP)))).run
         run.argtypes = [ctypes.c_ssize_t] * 5 + [ctypes.c_void_p] * 3
         run.restype = None

@@ -31,6 +31,17 @@ _PRODUCTS = (matmul_op, matvec_op, affine_op, linear_op)
 _SUMS = (sum_op, mean_op, sum_to, column_sum)
 
 
+def can_write(step: Step, line: Line) -> bool:
+    """Whether a line may be one that C can do, of numbers of one kind that it has."""
+    op, (out, *_) = line.op, line.outs
+    known = op in (*_PRODUCTS, *_SUMS, cat_op, stack_op, zeros_op) or op.view
+    known = known or isinstance(op, FusedOp) or isinstance(op.forward, Rowwise)
+    dtypes = {step.dtypes[a] for a in (*line.slots, *line.outs)} - {"?"}
+    numbers = step.dtypes[out] in "fd" and len(dtypes) == 1
+    full = all(0 not in step.shapes[a] for a in (*line.slots, *line.outs))
+    return known and numbers and full and len(line.slots) == len(line.args)
+
+
 class Lines:
     """The statements of a step's lines, and where each value is."""
 
