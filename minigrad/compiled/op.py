@@ -35,7 +35,9 @@ class CompiledOp(Op):
         self.visible = len(step.output)
         self.xp = xp
         self.step = step.bare()
-        self.fused = fused(self.step, native=xp.native, numbers=True)
+        passive = replace(self.step, active=[False] * len(step.active))
+        lines = self.step if self.differentiable else passive  # no gradient is stopped on its way
+        self.fused = fused(lines, native=xp.native, numbers=True)
         self.copied = copied  # which results lie in the memory of an argument
         self._back: dict[tuple[tuple[bool, ...], tuple[bool, ...]], Any] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 from minigrad.backend import Backend
 from minigrad.fuse import FusedOp
@@ -142,8 +143,9 @@ def _text_of(a: Slot | Number, names: Mapping[Slot, str], text: Text) -> str:
     """An argument of an end: a value of the step, None, a shape, a number or an op."""
     if isinstance(a, int):
         return names[a]
-    plain = a.value is None or isinstance(a.value, (tuple, int, float))
-    return repr(a.value) if plain else text.name(a.value, "given")
+    if a.value is None or isinstance(a.value, (tuple, int, float)):
+        return str(cast("object", a.value))
+    return text.name(a.value, "given")
 
 
 def _state(step: Step) -> range:

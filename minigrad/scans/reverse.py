@@ -174,7 +174,8 @@ class _Sweep:
         """Note that a rule's run ends in a value from outside."""
         y, xs = _arguments(self.step, line, [*line.outs], [*line.args])
         args = tuple([a if isinstance(a, (int, Number)) else Number(a) for a in (g.slot, y, *xs)])
-        others = [line.args[i] for i in line.op.stacks.get(k, ())]
+        wanted: tuple[int, ...] = line.op.stacks.get(k, ())
+        others = [line.args[i] for i in wanted]
         stacked = (
             self.stack
             and k in line.op.stacks

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from minigrad.backend import Array, Backend
 from minigrad.backend.blas import blas
 from minigrad.backend.library import built
 from minigrad.backend.native import MOST_LANES
@@ -24,71 +25,69 @@ from minigrad.scans.step import Line, Slot, Step
 
 
 class Block(Op):
-    """Lines that run as one function of arrays."""
+    """Lines that run as one function of arrays, which NumPy calls like its own."""
 
     def __init__(self, step: Step, lines: Sequence[Line], wanted: Collection[Slot]) -> None:
-        library = blas()
-        if library is None:
-            raise Unfit
+        super().__init__("block", self._forward)
         made = [out for line in lines for out in line.outs]
         read = dict.fromkeys(a for line in lines for a in line.slots)
         self.reads = tuple([a for a in read if a not in made])
         self.gives = tuple([out for out in made if out in wanted])
-        if len({step.dtypes[slot] for slot in made}) > 1:
-            raise Unfit
-        dtype = np.dtype(step.dtypes[made[0]])
-        code = Code(NUMBERS[dtype.char])
-        for slot in (*self.reads, *self.gives):
-            code.array(f"a{slot}")
-        if len(code.arrays) > MOST_LANES:
-            raise Unfit
-        there = {slot: dense(f"a{slot}", step.shapes[slot]) for slot in (*self.reads, *self.gives)}
-        homes = {slot: there[slot] for slot in self.gives}
-        given = {slot: there[slot] for slot in self.reads}
-        inner = Lines(code, replace(step, lines=[*lines]), given, homes, self.reads)
-        code.body += inner.body
-        arrays = _taken(code, [there[slot] for slot in self.reads], [*homes.values()])
-        text = code.text(BLOCK, arrays=arrays)
-        shapes = [f"({','.join(map(str, step.shapes[slot]))})" for slot in (*self.reads, *self.gives)]
-        count = len(self.reads)
-        self.run = ufunc(
-            ctypes.CDLL(str(built(text))),
-            "block",
-            count,
-            len(self.gives),
-            f"{','.join(shapes[:count])}->{','.join(shapes[count:])}",
-            [code.number],
-            [library.gemm(dtype), library.gemv(dtype)],
-        )
-        super().__init__("block", lambda _xp, *xs: self.run(*xs))
         self.several = len(self.gives) > 1
+        self._run = _compiled(step, lines, self.reads, self.gives)
+
+    def _forward(self, _xp: Backend, *xs: Array) -> Any:
+        return self._run(*xs)
+
+
+def _compiled(
+    step: Step, lines: Sequence[Line], reads: Sequence[Slot], gives: Sequence[Slot]
+) -> Callable[..., Any]:
+    """The function of what lines read that gives what others read of them."""
+    library, dtypes = blas(), {step.dtypes[out] for line in lines for out in line.outs}
+    if library is None or len(dtypes) > 1 or len(reads) + len(gives) > MOST_LANES:
+        raise Unfit
+    dtype = np.dtype(dtypes.pop())
+    code = Code(NUMBERS[dtype.char])
+    given, homes = (
+        {slot: dense(code.array(f"a{slot}"), step.shapes[slot]) for slot in slots}
+        for slots in (reads, gives)
+    )
+    code.body += Lines(code, replace(step, lines=[*lines]), given, homes, reads).body
+    text = code.text(BLOCK, arrays=_taken(code, [*given.values()], [*homes.values()]))
+    signature = "->".join(
+        ",".join(f"({','.join(map(str, view.shape))})" for view in views.values())
+        for views in (given, homes)
+    )
+    return ufunc(
+        ctypes.CDLL(str(built(text))),
+        "block",
+        len(reads),
+        len(gives),
+        signature,
+        [code.number],
+        [library.gemm(dtype), library.gemv(dtype)],
+    )
 
 
 def _taken(code: Code, reads: Sequence[View], gives: Sequence[View]) -> str:
-    """The statements that find the arrays, which are copied where they are not dense."""
+    """The statements that find the arrays, with copies of those that are not dense."""
     lines: list[str] = []
-    stride = len(reads) + len(gives)
+    known = len(reads) + len(gives)  # steps of which NumPy tells before an array's strides
     for k, view in enumerate((*reads, *gives)):
-        strides = [f"steps[{stride + axis}]" for axis in range(len(view.shape))]
-        stride += len(view.shape)
-        wanted = [
-            f"{have} == {want} * sizeof(T)"
-            for have, want, n in zip(strides, view.strides, view.shape, strict=True)
-            if n > 1
-        ]
-        room = code.space(f"copy{k}", view.size)
+        strides = [f"steps[{known + axis}] / SIZE" for axis in range(len(view.shape))]
+        known += len(strides)
+        there = View(f"((T *)given[{k}])", view.shape, tuple(strides))
+        copy = View(f"at[{k}]", view.shape, view.strides)
+        apart = zip(view.shape, strides, view.strides, strict=True)
+        differs = [f"{have} != {want}" for n, have, want in apart if n > 1]
         lines.append(f"at[{k}] = (T *)given[{k}];")
-        copy = View(room, view.shape, view.strides)
-        there = View(
-            f"((T *)given[{k}])", view.shape, tuple(f"({s} / (intptr_t)sizeof(T))" for s in strides)
-        )
-        if wanted:
-            test = f"if (!({' && '.join(wanted)}))"
-            if k < len(reads):
-                lines.append(f"{test} {{ at[{k}] = {room}; {assigned(copy, there)} }}")
-            else:
-                lines.append(f"{test} at[{k}] = {room};")
-                code.after.append(f"{test} {{ {assigned(there, copy)} }}")
+        if differs:
+            room = f"at[{k}] = copies[{k}] = malloc({view.size} * sizeof(T));"
+            filled = f" {assigned(copy, there)}" if k < len(reads) else ""
+            lines.append(f"if ({' || '.join(differs)}) {{ {room}{filled} }}")
+        if differs and k >= len(reads):
+            code.after.append(f"if (copies[{k}]) {{ {assigned(there, copy)} }}")
     return "\n".join(f"    {line}" for line in lines)
 
 
@@ -152,9 +151,13 @@ class _Blocking:
         while waiting:
             slot = waiting.pop()
             line = self.maker.get(slot)
-            if line is not None and slot not in known and line.op.view and can_write(self.step, line):
+            if (
+                line is not None
+                and slot not in known
+                and line.op.view
+                and can_write(self.step, line)
+            ):
                 known.update(line.outs)
                 found.append(line)
                 waiting += line.slots
         return sorted(found, key=lambda line: line.outs)
-

@@ -46,10 +46,11 @@ void run(intptr_t first, intptr_t step, intptr_t begin, intptr_t end, intptr_t c
 
 # NumPy gives a function of whole arrays their strides in bytes, behind as many steps as arrays.
 BLOCK = """
+#define SIZE (intptr_t)sizeof(T)
 void loop_{number}(char **given, const intptr_t *dims, const intptr_t *steps, void *data) {{
     const gemm_t gemm = ((void **)data)[0];
     const gemv_t gemv = ((void **)data)[1];
-    T *const work = malloc({room} * sizeof(T)), *at[{count}];
+    T *const work = malloc({room} * sizeof(T)), *at[{count}], *copies[{count}] = {{0}};
 {spaces}
 {arrays}
 {names}
@@ -57,6 +58,7 @@ void loop_{number}(char **given, const intptr_t *dims, const intptr_t *steps, vo
 {body}
 {after}
     free(work);
+    for (int k = 0; k < {count}; k++) free(copies[k]);
     if (fetestexcept(REPORTED)) feclearexcept(REPORTED);
 }}
 """

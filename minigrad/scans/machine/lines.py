@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import cast
 
 from minigrad.backend import Lanes, RowKernel
 from minigrad.backend.base import Operand
@@ -130,7 +132,9 @@ class Lines:
                 self.at[out] = view
 
     def _joined(self, line: Line) -> None:
-        out, dim = self._made(line.outs[0]), line.params["dim"]
+        out, dim = self._made(line.outs[0]), cast("int", line.params["dim"])
+        if not out.is_dense:
+            raise Unfit
         offset = 0
         for slot in line.slots:
             view = self.at[slot]
@@ -142,9 +146,7 @@ class Lines:
                 )
             there = View(f"({out.at} + {offset})", view.shape, out.strides)
             self.body.append(assigned(there, view))
-            stride = out.strides[dim]
-            assert isinstance(stride, int)
-            offset += view.shape[dim] * stride
+            offset += view.shape[dim] * math.prod(out.shape[dim + 1 :])
 
     def _product(self, line: Line) -> None:
         """W x, and W x + b: b is copied first, and the product added."""
@@ -194,8 +196,7 @@ class Lines:
                 room = part if part.is_dense else self._room(f"d{slot}_{k}", common)
                 pointers.append(room.at)
                 after += [] if room is part else [assigned(part, room)]
-        size = dense("", common).size
-        self.body += [self.code.kernel(kernel, size, pointers), *after]
+        self.body += [self.code.kernel(kernel, math.prod(common), pointers), *after]
 
     def _lane_shape(self, slot: Slot, lanes: Lanes) -> Shape:
         shape = list(self.step.shapes[slot])
@@ -214,11 +215,13 @@ class Lines:
 
     def _along_rows(self, line: Line) -> None:
         kernel: RowKernel = line.op.forward.kernel(len(line.slots), **line.params)
-        shape = self.step.shapes[line.slots[0]]
-        if kernel.axis == -2 and len(shape) > 2:
-            raise Unfit
-        *lead, n = shape if kernel.axis == -1 else shape[::-1]
-        shapes = {"m,n": (*lead, n), "m,1": (*lead, 1), "m": (*lead,), "n": (n,)}
+        extents = [*self.step.shapes[line.slots[0]]]
+        if kernel.axis == -2:
+            if len(extents) > 2:
+                raise Unfit
+            extents.reverse()
+        lead, n = tuple(extents[:-1]), extents[-1]
+        shapes = {"m,n": (*lead, n), "m,1": (*lead, 1), "m": lead, "n": (n,)}
         operands = (*kernel.inputs, *kernel.outputs)
         arrays: list[tuple[str, int, int]] = []
         for k, (slot, operand) in enumerate(zip((*line.slots, *line.outs), operands, strict=True)):
@@ -231,22 +234,16 @@ class Lines:
                 self.body.append(cleared(view))
             split = 0 if operand.axes == "n" else len(lead)
             arrays.append(self._rows(slot, view, split, made=k >= len(line.slots)))
-        m = dense("", tuple(lead)).size
-        self.body.append(self.code.rows(kernel, m, n, arrays))
+        self.body.append(self.code.rows(kernel, math.prod(lead), n, arrays))
 
     def _rows(self, slot: Slot, view: View, split: int, made: bool) -> tuple[str, int, int]:
         """A view as rows: how far these are apart (the first `split` axes), and numbers in one."""
-        pair = [_one_stride(view, range(split)), _one_stride(view, range(split, len(view.shape)))]
-        if None in pair:
-            if made:
-                raise Unfit
+        down, along = _apart(view, split)
+        if down is None or along is None:
             view = self._dense(slot, view, "r")
-            pair = [
-                _one_stride(view, range(split)),
-                _one_stride(view, range(split, len(view.shape))),
-            ]
-        down, along = pair
-        assert down is not None and along is not None
+            down, along = _apart(view, split)
+        if down is None or along is None or (made and view.at != self.at[slot].at):
+            raise Unfit
         return view.at, down, along
 
     def _sum(self, line: Line) -> None:
@@ -258,7 +255,7 @@ class Lines:
         if not to.is_dense:
             raise Unfit
         rows = self._rows(x, view, len(kept), made=False)
-        m = dense("", view.shape[: len(kept)]).size
+        m = math.prod(view.shape[: len(kept)])
         kernel = _MEAN if line.op is mean_op else _SUM
         self.body.append(self.code.rows(kernel, m, view.size // m, [rows, (to.at, 1, 0)]))
 
@@ -271,6 +268,12 @@ class Lines:
             extra = len(shape) - len(params["shape"])
             return {a for a, n in enumerate(shape) if a < extra or n != params["shape"][a - extra]}
         return set(params["dim"])
+
+
+def _apart(view: View, split: int) -> tuple[int | None, int | None]:
+    """How far the numbers along the first axes, and the others, are from each other."""
+    axes = range(len(view.shape))
+    return _one_stride(view, axes[:split]), _one_stride(view, axes[split:])
 
 
 def _one_stride(view: View, axes: Sequence[int]) -> int | None:

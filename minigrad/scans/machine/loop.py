@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from minigrad.backend.blas import Blas
 from minigrad.scans.machine.code import Code, Unfit, padded
 from minigrad.scans.machine.lines import Lines
 from minigrad.scans.machine.views import View, assigned, cleared, dense
-from minigrad.scans.reverse import Back
+from minigrad.scans.reverse import Back, End
 from minigrad.scans.step import Slot, Step
 
 NUMBERS = {"f": "float", "d": "double"}
@@ -150,13 +151,8 @@ class Backward:
         self.forward, self.back, self.stacked = forward, back, stacked
         self.step = forward.step
         self.code = Code(forward.code.number)
-        # what flows into values from outside is added up, in the shapes in which it comes
-        self.totals = {
-            "_".join(map(str, ("total", end.slot, *self._shape(end.slots[0])))): end
-            for end in back.ends
-            if not end.stacked
-        }
-        if any(end.run is not None for end in self.totals.values()):
+        self.single = [end for end in back.ends if not end.stacked]
+        if any(end.run is not None for end in self.single):
             raise Unfit
         number_of(back.step, back.read, back.seeds.values())
         self.run = self._written()
@@ -164,16 +160,18 @@ class Backward:
     def _shape(self, slot: Slot) -> tuple[int, ...]:
         return self.back.step.shapes[slot]
 
+    def _total(self, end: End) -> str:
+        """What adds up what flows into a value from outside, in the shape in which it comes."""
+        return "_".join(map(str, ("total", end.slot, *self._shape(end.slots[0]))))
+
     def _written(self) -> Callable[..., None]:
         step, back, code = self.step, self.back, self.code
         lines = Lines(code, back.step, self._given(), self._carried(), step.constants)
         code.body += lines.body
-        for end in back.ends:
-            if not end.stacked:
-                (g,) = end.slots
-                name = "_".join(map(str, ("total", end.slot, *self._shape(g))))
-                total = dense(code.array(name), self._shape(g))
-                code.body.append(assigned(total, lines.at[g], "+="))
+        for end in self.single:
+            (g,) = end.slots
+            total = dense(code.array(self._total(end)), self._shape(g))
+            code.body.append(assigned(total, lines.at[g], "+="))
         for k in range(step.inputs):
             if step.active[k]:
                 to = _over_time(code.array(f"gx{k}"), step.shapes[k])
@@ -205,34 +203,30 @@ class Backward:
                 places[slot] = dense(f"({gy} + t * {dense('', shape).size})", shape)
         return places
 
+    def _carry(self, k: int) -> View:
+        """The place of a part of the state's cotangent: two, one for every other step."""
+        shape = self.step.shapes[self.forward.state[k]]
+        size = padded(math.prod(shape))
+        return dense(f"({self.code.space(f'carry{k}', 2 * size)} + (k & 1) * {size})", shape)
+
     def _carried(self) -> dict[Slot, View]:
-        """The places of the state's cotangents: two each, one for every other step."""
-        homes: dict[Slot, View] = {}
-        for k, slot in enumerate(self.forward.state):
-            if slot in self.back.found:
-                view = dense("", self.step.shapes[slot])
-                name = self.code.space(f"carry{k}", 2 * padded(view.size))
-                at = f"({name} + (k & 1) * {padded(view.size)})"
-                homes.setdefault(self.back.found[slot], View(at, view.shape, view.strides))
-        return homes
+        """Where the cotangents of the state before the step are made."""
+        parts = {k: self.back.found.get(slot) for k, slot in enumerate(self.forward.state)}
+        return {slot: self._carry(k) for k, slot in reversed(parts.items()) if slot is not None}
 
     def _hand_on(self, lines: Lines) -> None:
         """The state's cotangents for the step before, and behind the loop, as results."""
         code, back = self.code, self.back
-        homes = self._carried()
         handed: list[str] = []
         for k, slot in enumerate(self.forward.state):
             if slot in back.found:
-                g, shape = back.found[slot], self.step.shapes[slot]
-                view = dense("", shape)
-                at = f"(carry{k} + (k & 1) * {padded(view.size)})"
-                home = dense(at, shape)
-                if lines.at[g].at != at:
-                    code.body.append(assigned(home, lines.at[g]))
+                g, home = lines.at[back.found[slot]], self._carry(k)
+                if g != home:
+                    code.body.append(assigned(home, g))
                 if k not in back.seeds:
                     code.before.append(f"const T *h{k};")
-                handed.append(f"h{k} = {at};")
-                code.after.append(f"copy({view.size}, h{k}, {code.array(f'h{k}_out')});")
+                handed.append(f"h{k} = {home.at};")
+                code.after.append(f"copy({home.size}, h{k}, {code.array(f'h{k}_out')});")
         code.body += handed
 
     def __call__(
@@ -262,15 +256,14 @@ class Backward:
         arrays |= {f"h{k}_out": h for k, h in enumerate(carried) if h is not None}
         arrays |= {f"gx{k}": g for k, g in enumerate(found) if g is not None}
         arrays |= {f"stack{number}": stacks[number] for number in self.stacked}
-        totals = {
-            name: np.zeros(self._shape(end.slots[0]), dtype) for name, end in self.totals.items()
-        }
+        ends = {self._total(end): end for end in self.single}
+        totals = {name: np.zeros(self._shape(end.slots[0]), dtype) for name, end in ends.items()}
         back = steps[::-1]
         begin = (order[0] - back[0]) // back.step
         span = slice(begin, begin + len(order))
         call(self.run, self.code, self.forward.blas, back, span, arrays | totals)
         adding = dict(zip([c for c in step.constants if step.active[c]], adders, strict=True))
-        for name, end in self.totals.items():
+        for name, end in ends.items():
             adding[end.slot](totals[name], end.fit)
         return carried
 

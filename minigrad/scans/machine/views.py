@@ -118,5 +118,9 @@ def cleared(to: View) -> str:
 
 
 def _element(view: View, strides: Sequence[int | str]) -> str:
-    index = " + ".join(f"i{k} * {s}" for k, s in enumerate(strides) if s != 0)
+    index = " + ".join(
+        f"i{k} * ({s})" if isinstance(s, str) else f"i{k} * {s}"
+        for k, s in enumerate(strides)
+        if s != 0
+    )
     return f"{view.at}[{index or 0}]"
