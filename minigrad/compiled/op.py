@@ -13,7 +13,7 @@ from minigrad.op import Op
 from minigrad.scans.fusing import fused
 from minigrad.scans.replay import pull_recorded, run_lines
 from minigrad.scans.reverse import Back, reverse
-from minigrad.scans.step import Slot, Step
+from minigrad.scans.step import Line, Slot, Step
 from minigrad.scans.text import Text
 from minigrad.tensor import Tensor
 
@@ -48,22 +48,37 @@ class CompiledOp(Op):
 
     @property
     def _forward(self) -> Text:
-        step = self.fused
-        if self.xp.native:
-            step = self._in_blocks(step, [*step.output, *self._hidden])
-        return text.forward(step, self.xp, self._hidden, self.copied)
+        return text.forward(self._running, self.xp, self._kept[1], self.copied)
 
     @functools.cached_property
-    def _hidden(self) -> list[Slot]:
-        """What the way back reads of the values between."""
+    def _read(self) -> list[Slot]:
+        """What the way back reads of the values between arguments and results."""
         step = self.fused
         outside = [*text.ends(step), *step.output]
         return sorted(self._reverse(step, [True] * len(step.output)).read.difference(outside))
 
+    @functools.cached_property
+    def _running(self) -> Step:
+        """The lines as they run forward."""
+        return self._in_blocks(self.fused, [*self.fused.output, *self._read])
+
+    @functools.cached_property
+    def _kept(self) -> tuple[list[Line], list[Slot]]:
+        """Lines that look again at what is kept for the way back, and what that is."""
+        step, needed, looks = self._running, {*self._read}, list[Line]()
+        for line in reversed(step.lines):
+            if line.op.view and needed.intersection(line.outs):
+                looks.insert(0, line)
+                needed.difference_update(line.outs)
+                needed.update(line.slots)
+        return looks, sorted(needed.difference([*text.ends(step), *step.output]))
+
     def _reverse(self, step: Step, present: Sequence[bool]) -> Back:
-        return reverse(step, self.xp, present, {*text.ends(step)})
+        return reverse(step, self.xp, present, {*text.ends(step)}, waiting=step.constants)
 
     def _in_blocks(self, step: Step, wanted: Sequence[Slot]) -> Step:
+        if not self.xp.native:
+            return step
         from minigrad.scans.machine.block import blocked  # brings modules that few need
 
         return blocked(step, wanted)
@@ -81,15 +96,19 @@ class CompiledOp(Op):
         """The way back from the cotangents that are present to the arguments that need one."""
         key = tuple([one is not None for one in g[: self.visible]]), tuple(needs)
         if key not in self._back:
-            self._back[key] = self._pulled(_flowing_to(self.fused, key[1]), key[0]).compiled()
+            self._back[key] = self._pulled(*key).compiled()
         return self._back[key]
 
-    def _pulled(self, step: Step, present: Sequence[bool]) -> Text:
-        back = self._reverse(step, present)
-        if self.xp.native:
-            wanted = [a for end in back.ends for a in end.slots]
-            back = replace(back, step=self._in_blocks(back.step, wanted))
-        return text.backward(step, back, self.xp, self._hidden)
+    def _pulled(self, present: Sequence[bool], needs: Sequence[bool]) -> Text:
+        running = self._running
+        # with the slots of what runs, so that those of the way back are others
+        step = replace(self.fused, shapes=running.shapes, dtypes=running.dtypes)
+        back = self._reverse(_flowing_to(step, needs), present)
+        looks, kept = self._kept
+        lines = replace(back.step, lines=[*looks, *back.step.lines])
+        wanted = [a for end in back.ends for a in end.slots]
+        back = replace(back, step=self._in_blocks(lines, wanted))
+        return text.backward(running, back, self.xp, kept)
 
     def _replay(self, xs: Sequence[Any]) -> Iterator[Any]:
         step = self.step
@@ -101,7 +120,8 @@ class CompiledOp(Op):
         """The texts of the function and of the way back."""
         texts = [self._forward]
         if self.differentiable:
-            texts.append(self._pulled(self.fused, [True] * len(self.step.output)))
+            present, needs = (True,) * len(self.step.output), (True,) * len(text.ends(self.step))
+            texts.append(self._pulled(present, needs))
         return "\n\n".join(one.source for one in texts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -36,10 +37,10 @@ def fused(step: Step, *, native: bool, numbers: bool) -> Step:
     made = replace(
         step, lines=[], shapes=[*step.shapes], dtypes=[*step.dtypes], active=[*step.active]
     )
-    pieces = _pieces(step)
+    pieces, readers = _pieces(step), _readers(step)
     for group in grouped(step, lambda line: _is_fusible(step, line, native, numbers)):
         kernel = group.joins and (native or len(group.lines) > 1)
-        line = _fused_line(made, step, group.lines, pieces) if kernel else None
+        line = _fused_line(made, step, group.lines, pieces, readers) if kernel else None
         made.lines += group.lines if line is None else [line]
     made.lines = read_by(made.lines, (*made.after, *made.output))
     return made
@@ -84,13 +85,17 @@ def _pieces(step: Step) -> dict[Slot, Source]:
 
 
 def _fused_line(
-    made: Step, step: Step, group: Sequence[Line], pieces: dict[Slot, Source]
+    made: Step,
+    step: Step,
+    group: Sequence[Line],
+    pieces: dict[Slot, Source],
+    readers: dict[Slot, set[Slot]],
 ) -> Line | None:
     """One line for a group; None for one that is no kernel, or is one already."""
     if len(group) == 1 and isinstance(group[0].op, FusedOp):
         return None
     inside = {out for line in group for out in line.outs}
-    wanted = _wanted(step, inside)
+    wanted = sorted(a for a in inside if not readers.get(a, inside) <= inside)
     sources = _sources(step, group, inside, pieces)
     op = _op(group, sources, wanted) if wanted else None
     if op is None:
@@ -107,10 +112,15 @@ def _fused_line(
     return Line(op, args, {}, (*wanted, *hidden))
 
 
-def _wanted(step: Step, inside: set[Slot]) -> list[Slot]:
-    """The values of a group that others read."""
-    others = (a for line in step.lines if line.outs[0] not in inside for a in line.slots)
-    return sorted(inside.intersection((*step.after, *step.output, *others)))
+def _readers(step: Step) -> dict[Slot, set[Slot]]:
+    """The lines that read a value, each by what it makes; -1 reads the results."""
+    readers: dict[Slot, set[Slot]] = defaultdict(set)
+    for line in step.lines:
+        for a in line.slots:
+            readers[a].add(line.outs[0])
+    for a in (*step.after, *step.output):
+        readers[a].add(-1)
+    return readers
 
 
 def _sources(

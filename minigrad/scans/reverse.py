@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -12,8 +14,9 @@ from minigrad import ops
 from minigrad.backend import Array, Backend
 from minigrad.gathering import Later
 from minigrad.op import Op
+from minigrad.ops.contract import matmul_op
 from minigrad.scans.fusing import fused
-from minigrad.scans.step import Line, Number, Slot, Step, Traced, Writer
+from minigrad.scans.step import Line, Number, Slot, Step, Traced, Unwritable, Writer, frozen
 
 
 @dataclass(frozen=True)
@@ -77,34 +80,43 @@ def reverse(
     present: Sequence[bool],
     outside: Collection[Slot],
     *,
+    waiting: Collection[Slot] | None = None,
     stack: bool = False,
     numbers: bool = True,
 ) -> Back:
     """Write down what flows back through a step, from its results whose cotangents are `present`
     (of the next state, then of the outputs) to its inputs and state, and to values from `outside`.
 
+    Products may wait for others that end in the same value from outside, of all or of those given.
     With `stack`, ends that can run once for all steps are marked so. `numbers`: see `fused`.
     """
-    back = _Sweep(step, xp, outside, stack).run(present)
+    back = _Sweep(step, xp, outside, outside if waiting is None else waiting, stack).run(present)
     return replace(back, step=fused(back.step, native=xp.native, numbers=numbers))
 
 
 class _Sweep:
     """The rules of a step's lines, run on traced values, last line first."""
 
-    def __init__(self, step: Step, xp: Backend, outside: Collection[Slot], stack: bool) -> None:
+    def __init__(
+        self,
+        step: Step,
+        xp: Backend,
+        outside: Collection[Slot],
+        waiting: Collection[Slot],
+        stack: bool,
+    ) -> None:
         self.step = step
         self.xp = xp
-        self.outside = outside
+        self.outside, self.waiting = outside, waiting
         self.stack = stack
         self.writer = Writer((), ())
         self.held: dict[Slot, Any] = {}  # cotangents: traced, or waiting
         self.ends: list[End] = []
         self.known = [self._value(slot) for slot in range(len(step.shapes))]
-        read = [*step.after, *step.output, *(a for line in step.lines for a in line.slots)]
+        read = Counter([*step.after, *step.output, *(a for line in step.lines for a in line.slots)])
         # what one line makes (Wᵀ) and one reads: what waits is carried through it, as on the tape
         self.carriers = {
-            line.outs[0] for line in step.lines if line.op.through and read.count(line.outs[0]) == 1
+            line.outs[0] for line in step.lines if line.op.through and read[line.outs[0]] == 1
         }
 
     def _value(self, slot: Slot) -> Traced:
@@ -130,6 +142,8 @@ class _Sweep:
             for slot in range(step.inputs + step.state)
             if slot in self.held
         }
+        if self.xp.native and not self.stack:
+            self.ends = self._together()
         made = {out for line in written.lines for out in line.outs}
         wanted = [*found.values(), *(a for end in self.ends for a in end.slots if a in made)]
         back = replace(
@@ -147,19 +161,33 @@ class _Sweep:
     def _pull(self, line: Line) -> None:
         gs = [self.held.pop(out, None) for out in line.outs]
         needs = [isinstance(a, int) and self.step.active[a] for a in line.args]
-        op = line.op
         if isinstance(gs[0], Later):
             self._carry(line, gs[0])
             return
-        if not op.joint:
-            for k, rule in enumerate(op.rules[: len(line.args)]):
+        if not line.op.joint:
+            for k, rule in enumerate(line.op.rules[: len(line.args)]):
                 if needs[k] and line.args[k] in self.outside:
-                    self._end(line, k, rule, gs[0])
+                    self._pull_outside(line, k, rule, gs[0])
                     needs[k] = False
         if any(needs):
             for k, g in enumerate(self._cotangents(line, gs, needs)):
                 if g is not None:
                     self._deliver(line, k, g)
+
+    def _pull_outside(self, line: Line, k: int, rule: Callable[..., Any], g: Traced) -> None:
+        """Pull a cotangent to a value from outside: by lines if what these give may wait."""
+        before = len(self.writer.step.lines)
+        try:
+            if self.stack:
+                raise Unwritable("the rule runs once, for all steps")
+            (found,) = self._run(line, [g], [i == k for i in range(k + 1)])[k:]
+            if isinstance(found, Later):
+                frozen(found.params)  # or raises, if they hold values of the step
+            if found is not None:
+                self._deliver(line, k, found)
+        except Exception:
+            del self.writer.step.lines[before:]
+            self._end(line, k, rule, g)
 
     def _carry(self, line: Line, g: Later) -> None:
         """Let what waits for a result wait for the argument; or run it, if it cannot."""
@@ -188,23 +216,27 @@ class _Sweep:
 
     def _cotangents(self, line: Line, gs: list[Any], needs: Sequence[bool]) -> Sequence[Any]:
         """What a line's rules give for the arguments that need a cotangent, None for others."""
-        ys = [self.known[out] for out in line.outs]
-        xs = [a.value if isinstance(a, Number) else self.known[a] for a in line.args]
         before = len(self.writer.step.lines)
         try:
-            found = _pulled(self.step, line, gs, ys, xs, needs)
-            return [
-                self._ready(line, k, g) if need else None
-                for k, (g, need) in enumerate(zip(found, needs, strict=False))
-            ]
+            return self._run(line, gs, needs)
         except Exception:  # a rule that is not made of ops alone runs as it stands
             del self.writer.step.lines[before:]
-            return _Pull(self.step, line, gs, needs).applied(gs, ys, xs)
+            return _Pull(self.step, line, gs, needs).applied(gs, *self._values(line))
+
+    def _run(self, line: Line, gs: list[Any], needs: Sequence[bool]) -> list[Any]:
+        found = _pulled(self.step, line, gs, *self._values(line), needs)
+        pairs = zip(found, needs, strict=False)
+        return [self._ready(line, k, g) if need else None for k, (g, need) in enumerate(pairs)]
+
+    def _values(self, line: Line) -> tuple[list[Any], list[Any]]:
+        """What a line gives, and its arguments."""
+        ys = [self.known[out] for out in line.outs]
+        return ys, [a.value if isinstance(a, Number) else self.known[a] for a in line.args]
 
     def _ready(self, line: Line, k: int, g: Any) -> Any:
         """What a rule gave, made ready to flow on, unless it may wait."""
         slot, fit = cast("Slot", line.args[k]), line.op.fit
-        waits = slot in self.outside or (slot in self.carriers and fit is None)
+        waits = slot in self.waiting or (slot in self.carriers and fit is None)
         if g is None or (waits and isinstance(g, (Traced, Later))):
             return g
         return ready(g, fit, self.step.shapes[slot])
@@ -221,6 +253,31 @@ class _Sweep:
             self.held[slot] = g
         else:
             self._flow(slot, g)
+
+    def _together(self) -> list[End]:
+        """The ends with what waits for a value as one product, what flows there as one sum.
+
+        So the tape would do, but here it is lines, which C can run.
+        """
+        kinds: dict[object, list[End]] = {}
+        for end in self.ends:
+            shapes = [self.writer.step.shapes[a] for a in end.slots]
+            kind: object = id(end)
+            if end.run is None:
+                kind = end.slot, shapes[0], end.fit
+            elif end.args[0] == Number(matmul_op) and {*map(len, shapes)} == {2}:
+                kind = end.slot, matmul_op
+            kinds.setdefault(kind, []).append(end)
+        return [ends[0] if len(ends) == 1 else self._joined(ends) for ends in kinds.values()]
+
+    def _joined(self, ends: Sequence[End]) -> End:
+        """The sum of ends of one kind."""
+        columns = zip(*(end.slots for end in ends), strict=True)
+        parts = [[Traced(self.writer, a) for a in column] for column in columns]
+        if ends[0].run is None:
+            return replace(ends[0], args=(functools.reduce(ops.add, parts[0]).slot,))
+        a, b = ops.cat(parts[0], 1), ops.cat(parts[1], 0)
+        return replace(ends[0], args=(Number(matmul_op), a.slot, b.slot))
 
     def _flow(self, slot: Slot, g: Traced) -> None:
         """Let a cotangent flow into a value of the step."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,23 @@ from minigrad.scans.fusing import read_by
 from minigrad.scans.machine.code import BLOCK, Code, Unfit
 from minigrad.scans.machine.lines import Lines, can_write
 from minigrad.scans.machine.loop import NUMBERS
-from minigrad.scans.machine.views import View, assigned, dense
+from minigrad.scans.machine.views import Shape, View, assigned, dense
 from minigrad.scans.step import Line, Slot, Step
 
 
+def _piece(_xp: Backend, x: Array, *, begin: int, shape: Shape) -> Array:
+    return x[begin : begin + math.prod(shape)].reshape(shape)
+
+
+_piece_op = Op("piece", _piece)  # of what a block gives in one array
+_piece_op.view = True
+
+
 class Block(Op):
-    """Lines that run as one function of arrays, which NumPy calls like its own."""
+    """Lines that run as one function of arrays, which NumPy calls like its own.
+
+    It gives what is wanted of them; in one array, `packed`, if NumPy could not pass so many.
+    """
 
     def __init__(self, step: Step, lines: Sequence[Line], wanted: Collection[Slot]) -> None:
         super().__init__("block", self._forward)
@@ -33,41 +46,49 @@ class Block(Op):
         read = dict.fromkeys(a for line in lines for a in line.slots)
         self.reads = tuple([a for a in read if a not in made])
         self.gives = tuple([out for out in made if out in wanted])
-        self.several = len(self.gives) > 1
-        self._run = _compiled(step, lines, self.reads, self.gives)
+        self.packed = len(self.reads) + len(self.gives) > MOST_LANES
+        self.several = len(self.gives) > 1 and not self.packed
+        shapes = {slot: step.shapes[slot] for slot in (*self.reads, *self.gives)}
+        sizes = [math.prod(shapes[slot]) for slot in self.gives]
+        self.begins = dict(zip(self.gives, accumulate(sizes, initial=0), strict=False))
+        self.room = sum(sizes)
+        given = {slot: dense(f"a{slot}", shapes[slot]) for slot in self.reads}
+        homes = {slot: dense(f"a{slot}", shapes[slot]) for slot in self.gives}
+        results = [*homes.values()]
+        if self.packed:
+            homes = {s: dense(f"(all + {begin})", shapes[s]) for s, begin in self.begins.items()}
+            results = [dense("all", (self.room,))]
+        self._run = _compiled(step, lines, given, homes, results)
 
     def _forward(self, _xp: Backend, *xs: Array) -> Any:
         return self._run(*xs)
 
 
 def _compiled(
-    step: Step, lines: Sequence[Line], reads: Sequence[Slot], gives: Sequence[Slot]
+    step: Step,
+    lines: Sequence[Line],
+    given: dict[Slot, View],
+    homes: dict[Slot, View],
+    results: Sequence[View],
 ) -> Callable[..., Any]:
     """The function of what lines read that gives what others read of them."""
     library, dtypes = blas(), {step.dtypes[out] for line in lines for out in line.outs}
-    if library is None or len(dtypes) > 1 or len(reads) + len(gives) > MOST_LANES:
+    if library is None or len(dtypes) > 1 or len(given) + len(results) > MOST_LANES:
         raise Unfit
     dtype = np.dtype(dtypes.pop())
     code = Code(NUMBERS[dtype.char])
-    given, homes = (
-        {slot: dense(code.array(f"a{slot}"), step.shapes[slot]) for slot in slots}
-        for slots in (reads, gives)
+    for view in (*given.values(), *results):
+        code.array(view.at)
+    code.body += Lines(code, replace(step, lines=[*lines]), given, homes, given).body
+    text = code.text(BLOCK, arrays=_taken(code, [*given.values()], results))
+    reads, gives = (
+        ",".join(f"({','.join(map(str, view.shape))})" for view in views)
+        for views in (given.values(), results)
     )
-    code.body += Lines(code, replace(step, lines=[*lines]), given, homes, reads).body
-    text = code.text(BLOCK, arrays=_taken(code, [*given.values()], [*homes.values()]))
-    signature = "->".join(
-        ",".join(f"({','.join(map(str, view.shape))})" for view in views.values())
-        for views in (given, homes)
-    )
-    return ufunc(
-        ctypes.CDLL(str(built(text))),
-        "block",
-        len(reads),
-        len(gives),
-        signature,
-        [code.number],
-        [library.gemm(dtype), library.gemv(dtype)],
-    )
+    addresses = [library.gemm(dtype), library.gemv(dtype)]
+    library = ctypes.CDLL(str(built(text)))
+    signature = f"{reads}->{gives}"
+    return ufunc(library, "block", len(given), len(results), signature, [code.number], addresses)
 
 
 def _taken(code: Code, reads: Sequence[View], gives: Sequence[View]) -> str:
@@ -98,7 +119,10 @@ def blocked(step: Step, wanted: Collection[Slot]) -> Step:
 
 class _Blocking:
     def __init__(self, step: Step, wanted: Collection[Slot]) -> None:
-        self.step, self.wanted = step, wanted
+        self.step = replace(
+            step, shapes=[*step.shapes], dtypes=[*step.dtypes], active=[*step.active]
+        )
+        self.wanted = wanted
         self.maker = {out: line for line in step.lines for out in line.outs}
         self.readers: dict[Slot, list[Line]] = defaultdict(list)
         for line in step.lines:
@@ -141,7 +165,21 @@ class _Blocking:
             block = Block(self.step, inner, needed)
         except Unfit:
             return lines
-        return [Line(block, block.reads, {}, block.gives), *behind]
+        return [*self._applied(block), *behind]
+
+    def _applied(self, block: Block) -> list[Line]:
+        """The line of a block, and what takes apart what it gives."""
+        if not block.packed:
+            return [Line(block, block.reads, {}, block.gives)]
+        whole = len(self.step.shapes)
+        self.step.shapes.append((block.room,))
+        self.step.dtypes.append(self.step.dtypes[block.gives[0]])
+        self.step.active.append(False)
+        pieces = [
+            Line(_piece_op, (whole,), {"begin": begin, "shape": self.step.shapes[slot]}, (slot,))
+            for slot, begin in block.begins.items()
+        ]
+        return [Line(block, block.reads, {}, (whole,)), *pieces]
 
     def _views(self, lines: Sequence[Line]) -> list[Line]:
         """The lines that look at what some lines read, and were done before."""

@@ -104,23 +104,23 @@ def merged(views: Sequence[View]) -> tuple[list[int], list[list[int | str]]]:
 def assigned(to: View, source: View, how: str = "=") -> str:
     """The statement that copies numbers, or (how="+=") adds them to others."""
     extents, (into, from_) = merged([to, source])
-    if len(extents) < 2 and all(s in ([], [1]) for s in (into, from_)):
-        return f"{'add' if how == '+=' else 'copy'}({math.prod(extents)}, {source.at}, {to.at});"
-    loops = "".join(f"for (intptr_t i{k} = 0; i{k} < {n}; i{k}++) " for k, n in enumerate(extents))
-    return f"{loops}{_element(to, into)} {how} {_element(source, from_)};"
+    if into[-1:] == from_[-1:] == [1]:
+        run, n = "add" if how == "+=" else "copy", extents.pop()
+        from_at, to_at = _element(source, from_[:-1]), _element(to, into[:-1])
+        return f"{_loops(extents)}{run}({n}, &{from_at}, &{to_at});"
+    return f"{_loops(extents)}{_element(to, into)} {how} {_element(source, from_)};"
 
 
 def cleared(to: View) -> str:
     """The statement that makes all numbers 0."""
     extents, (strides,) = merged([to])
-    loops = "".join(f"for (intptr_t i{k} = 0; i{k} < {n}; i{k}++) " for k, n in enumerate(extents))
-    return f"{loops}{_element(to, strides)} = 0;"
+    return f"{_loops(extents)}{_element(to, strides)} = 0;"
+
+
+def _loops(extents: Sequence[int]) -> str:
+    return "".join(f"for (intptr_t i{k} = 0; i{k} < {n}; i{k}++) " for k, n in enumerate(extents))
 
 
 def _element(view: View, strides: Sequence[int | str]) -> str:
-    index = " + ".join(
-        f"i{k} * ({s})" if isinstance(s, str) else f"i{k} * {s}"
-        for k, s in enumerate(strides)
-        if s != 0
-    )
-    return f"{view.at}[{index or 0}]"
+    index = [f"i{k} * ({s})" for k, s in enumerate(strides) if s != 0]
+    return f"{view.at}[{' + '.join(index) or 0}]"
