@@ -87,6 +87,17 @@ def test_0d_tensors_take_the_dtype_of_those_with_axes() -> None:
     assert (mg.tensor(2, dtype="int8") * mg.tensor(2)).dtype == np.int64
 
 
+@pytest.mark.parametrize("join", [mg.cat, mg.stack])
+def test_integers_joined_with_floats_take_their_dtype(join: Any) -> None:
+    x = mg.tensor([0.5], requires_grad=True)
+    y = join([ints("int64")[:1], x, ints("bool")[:1]])
+    assert y.dtype == np.float32
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.dtype == np.float32
+    assert join([ints("int8"), ints("bool")]).dtype == np.int8
+
+
 # ---- halves: added up in float32, rounded once -----------------------------------------------
 
 
