@@ -8,10 +8,11 @@ from typing import Any, cast
 import numpy as np
 
 from minigrad.backend import backend_of, get_backend, is_array, to_backend
+from minigrad.ops.arguments import default
 from minigrad.ops.shape import ints
 from minigrad.tensor import Tensor
 
-_default: dict[str, Any] = {"device": "cpu", "dtype": np.dtype(np.float32)}
+_default = {"device": "cpu"}
 
 
 def set_default_device(device: str) -> None:
@@ -30,17 +31,17 @@ def set_default_dtype(dtype: Any) -> None:
     kind = np.dtype(dtype)
     if kind.kind != "f":
         raise TypeError(f"the default dtype must be a floating one, not {kind}")
-    _default["dtype"] = kind
+    default["floating"] = kind
 
 
 def get_default_dtype() -> np.dtype[Any]:
     """The dtype of new floating tensors."""
-    return _default["dtype"]
+    return default["floating"]
 
 
 def resolve(dtype: Any) -> np.dtype[Any]:
     """Give `dtype` as NumPy's, or the default for None."""
-    return _default["dtype"] if dtype is None else np.dtype(dtype)
+    return default["floating"] if dtype is None else np.dtype(dtype)
 
 
 def wrap(host: np.ndarray[Any, Any], device: str | None, requires_grad: bool) -> Tensor:
@@ -79,7 +80,7 @@ def tensor(
     if dtype is not None:
         host = host.astype(dtype)
     elif host.dtype.kind == "f":
-        host = host.astype(_default["dtype"])
+        host = host.astype(default["floating"])
     return wrap(host, device, requires_grad)
 
 

@@ -38,6 +38,8 @@ class Op:
     joint = False  # whether `pull` gives all cotangents at once, instead of one rule an input
     view = False  # whether the output may lie in the memory of the first input
     fit: Callable[[Any, tuple[int, ...]], Any] | None = None  # undoes broadcasting, if it may occur
+    floating = False  # whether it knows no integers, and takes them in the default floating dtype
+    condition = False  # whether its first argument chooses between the others
     inline: Callable[..., Any] | None = None  # the function that a fused op was traced from
     # the inputs whose rules (where they have at most two axes) also take g, and the inputs named,
     # stacked along a new first axis, and give the sum over it

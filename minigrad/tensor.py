@@ -14,6 +14,7 @@ from minigrad.ops.arguments import constant, explain, promoted
 from minigrad.tape import Edge, Leaf, Node, refuse_while_writing, writers
 
 _NUMBERS = (float, int, bool, complex)
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _LOOK, _WRITE = "look at a tensor's values", "write into a tensor"
 _PLAIN_DTYPES = tuple(map(np.dtype, (np.float32, np.int64, np.bool_)))  # repr need not name them
 
@@ -43,8 +44,9 @@ class Tensor(ops.Methods):
             return noted.write(op, xs, params)
         arrays: list[Any] = []
         edges: list[Edge | None] = []
-        recorded = mixed = False
+        recorded = False
         dtype = self.data.dtype
+        mixed = dtype is not _FLOAT32 and dtype is not _FLOAT64 and dtype.kind != "f"
         for x in xs:
             if isinstance(x, Tensor):
                 array, edge = x.data, x.edge
@@ -60,7 +62,7 @@ class Tensor(ops.Methods):
                 arrays.append(x if type(x) in _NUMBERS else constant(x))
                 edges.append(None)
         if mixed and op.fit is not None:
-            arrays = promoted(arrays)
+            arrays = promoted(arrays, op)
         recorded = recorded and op.differentiable and tape.mode.recording
         run = op.saving_forward if recorded else op.forward
         try:

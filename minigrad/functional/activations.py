@@ -67,7 +67,7 @@ def relu6(x: Tensor) -> Tensor:
 
 
 def _threshold(x: Any, threshold: float, value: float) -> Any:
-    return ops.where(x > threshold, x, value)
+    return ops.where(x <= threshold, value, x)  # so that NaN stays
 
 
 def threshold(x: Tensor, threshold: float, value: float) -> Tensor:

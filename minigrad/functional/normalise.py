@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from minigrad import ops
+from minigrad.ops.convert import in_float32
 from minigrad.tensor import Tensor
 
 
@@ -72,6 +72,7 @@ def _last_extents(
     return extents
 
 
+@in_float32
 def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """y = x / max(‖x‖ₚ, eps) along `dim`; a zero vector stays zero, with gradient 1 / eps.
 
@@ -82,18 +83,14 @@ def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Te
     """
     if p == 2:
         squares = ops.sum(x * x, dim, keepdim=True)
-        return x / ops.sqrt(ops.where(squares > eps * eps, squares, eps * eps))
-    if p == math.inf:
-        length = ops.amax(ops.abs(x), dim, keepdim=True)
-    elif p > 0:
-        powers = ops.sum(ops.abs(x) ** p, dim, keepdim=True)
-        roots = ops.where(powers > 0, powers, 1.0) ** (1 / p)  # at 0 the root has no slope
-        length = ops.where(powers > 0, roots, 0.0)
-    else:
+        return x / ops.sqrt(ops.where(squares <= eps * eps, eps * eps, squares))
+    if not p > 0:
         raise ValueError(f"normalize: p must be positive, got {p}")
-    return x / ops.where(length > eps, length, eps)
+    length = ops.norm(x, p, dim, keepdim=True)
+    return x / ops.where(length <= eps, eps, length)
 
 
+@in_float32
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """y = Σ x1·x2 / (max(‖x1‖, eps) · max(‖x2‖, eps)) along `dim`; the shapes broadcast."""
     shape = np.broadcast_shapes(x1.shape, x2.shape)

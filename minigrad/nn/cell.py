@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, ClassVar, cast
 
@@ -12,6 +13,7 @@ from minigrad.nn.state import (
     State,
     checked_state,
     checked_step,
+    checked_value,
     leaves,
     map_state,
     transposed,
@@ -87,8 +89,9 @@ class Cell(Module):
         ]
         return parts[0] if len(parts) == 1 else tuple(parts)
 
-    def forward(self, x: Tensor, state: State | None = None) -> State:
+    def forward(self, x: Tensor, hx: State | None = None) -> State:
         """One step, batch first: x (B, I) or (I,), state (B, H) or (H,) each → the next state."""
+        checked_value(type(self).__name__, x)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(
                 f"{type(self).__name__}: expected x (batch, {self.input_size}) or "
@@ -97,10 +100,10 @@ class Cell(Module):
         batched = x.ndim == 2
         columns = x.T if batched else x.unsqueeze(1)
         before = self.initial_state(columns.shape[1], x)
-        if state is not None:
+        if hx is not None:
             wanted = [part.shape[::-1] if batched else part.shape[:1] for part in leaves(before)]
             name, legend = type(self).__name__, "(batch, features)" if batched else "(features,)"
-            state = checked_state(name, state, before, wanted, legend)
+            state = checked_state(name, hx, before, wanted, legend)
             before = map_state(transposed if batched else _widened, state)
         after = checked_step(self.step(unshared(self.project(columns)), before), before)
         return map_state(transposed if batched else _narrowed, after)
@@ -127,7 +130,14 @@ class Cell(Module):
         return equations_of(self)
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}"
+        """The sizes, and the arguments that are not as they are unless given."""
+        shown = [f"{self.input_size}, {self.hidden_size}"]
+        for p in inspect.signature(type(self)).parameters.values():
+            value: Any = vars(self).get(p.name)
+            plain = p.default is not p.empty and isinstance(value, (bool, int, float, str))
+            if plain and value != p.default:
+                shown.append(f"{p.name}={value}")
+        return ", ".join(shown)
 
 
 def _widened(part: Tensor) -> Tensor:

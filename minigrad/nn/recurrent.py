@@ -26,7 +26,7 @@ from minigrad.nn.scan import Advance, Conditions, scan
 from minigrad.nn.state import (
     State,
     checked_state,
-    is_value,
+    checked_value,
     leaves,
     map_state,
     stacked,
@@ -40,7 +40,9 @@ from minigrad.tensor import Tensor
 
 # what `repr` leaves out
 _DEFAULTS: dict[str, Any] = {
+    "proj_size": 0,
     "num_layers": 1,
+    "bias": True,
     "batch_first": False,
     "dropout": 0.0,
     "bidirectional": False,
@@ -49,9 +51,7 @@ _DEFAULTS: dict[str, Any] = {
     "weight_dropout": 0.0,
     "zoneout": 0.0,
     "checkpoint": False,
-    "bias": True,
     "nonlinearity": "tanh",
-    "proj_size": 0,
     "device": None,
     "dtype": None,
 }
@@ -63,7 +63,7 @@ class Recurrent(Module):
     `cell(input_size, hidden_size, **options)` makes one cell; the layer makes one for each layer
     and direction and names their parameters as PyTorch does: `weight_ih_l0`, …, `_l1_reverse`.
 
-    x: (T, B, I), or (B, T, I) with batch_first, or (T, I) unbatched; state: each part
+    x: (T, B, I), or (B, T, I) with batch_first, or (T, I) unbatched; hx, the state: each part
     (num_layers · directions, B, H), or None for the cell's initial state.
     lengths: (B,) integers in 0…T in any order, or None. Beyond its length a row's output is 0,
     its state stands still, and nothing in the padding (NaN even) changes any value or gradient.
@@ -134,9 +134,9 @@ class Recurrent(Module):
         self.checkpoint = checkpoint
         self.generator = generator
         self._options = [
-            f"{name}={value.__name__ if isinstance(value, type) else repr(value)}"
+            f"{name}={value.__name__ if isinstance(value, type) else value}"
             for name, value in options.items()
-            if name not in _DEFAULTS or value != _DEFAULTS[name]
+            if name not in vars(self) and (name not in _DEFAULTS or value != _DEFAULTS[name])
         ]
         self._cells: list[list[Cell]] = []
         for _ in range(num_layers):
@@ -197,17 +197,17 @@ class Recurrent(Module):
     def forward(
         self,
         x: Tensor | PackedSequence,
-        state: State | None = None,
+        hx: State | None = None,
         lengths: Any = None,
         reset: Any = None,
         trace: bool = False,
     ) -> tuple[Any, State] | tuple[Any, State, Trace]:
         if not isinstance(x, PackedSequence):
-            y, last, traces = self._forward(x, self.batch_first, state, lengths, reset, trace)
+            y, last, traces = self._forward(x, self.batch_first, hx, lengths, reset, trace)
         elif lengths is not None:
             raise ValueError(f"{type(self).__name__}: a PackedSequence has its own lengths")
         else:
-            y, last, traces = self._forward(x.padded, False, state, x.lengths, reset, trace)
+            y, last, traces = self._forward(x.padded, False, hx, x.lengths, reset, trace)
             y = x.with_padded(y)
         return (y, last, traces) if trace else (y, last)
 
@@ -302,8 +302,7 @@ class Recurrent(Module):
         return min(int(self.checkpoint), steps) or 1
 
     def _check_input(self, x: Any, batch_first: bool) -> None:
-        if not is_value(x):
-            raise TypeError(f"{type(self).__name__}: x is a {type(x).__name__}; write mg.tensor(x)")
+        checked_value(type(self).__name__, x)
         legend = "(batch, time, input)" if batch_first else "(time, batch, input)"
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             raise ValueError(

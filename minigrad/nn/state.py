@@ -122,6 +122,12 @@ def is_value(x: Any) -> bool:
     return isinstance(x, ops.Methods)
 
 
+def checked_value(name: str, x: Any) -> None:
+    """Raise TypeError for an x on which no op runs: a list or an array of NumPy's, say."""
+    if not is_value(x):
+        raise TypeError(f"{name}: expected a tensor x, got {type(x).__name__}; write mg.tensor(x)")
+
+
 def _of_tuples(state: Any) -> State:
     if not isinstance(state, list | tuple):
         return state

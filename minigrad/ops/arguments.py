@@ -10,22 +10,40 @@ import numpy as np
 from minigrad.backend import backend_of, is_array
 from minigrad.op import Op
 
+# The dtype of what is given none: `mg.set_default_dtype`.
+default: dict[str, np.dtype[Any]] = {"floating": np.dtype(np.float32)}
 
-def promoted(arrays: Sequence[Any]) -> list[Any]:
-    """Arguments of different dtypes as PyTorch takes them: integers take the floating dtype that
-    they meet, and a 0-d array that of the arrays with axes (NumPy would go to float64)."""
-    floats = [a for a in arrays if is_array(a) and a.dtype.kind == "f"]
-    if not floats:
+
+def promoted(arrays: Sequence[Any], op: Op | None = None) -> list[Any]:
+    """Arguments of different dtypes as PyTorch takes them.
+
+    Integers take the floating dtype that they meet, and the default one where only a Python number
+    is floating or the op knows no integers (exp). A 0-d array takes that of its peers with axes.
+    (NumPy would go to float64, and exp from int8 to float16.)
+    """
+    if op is not None and op.condition:
+        return [arrays[0], *_branches(arrays[0], arrays[1:])]
+    given = [a for a in arrays if is_array(a)]
+    floats = [a for a in given if a.dtype.kind == "f"]
+    if not floats and ((op is not None and op.floating) or any(type(a) is float for a in arrays)):
+        return [a.astype(default["floating"]) if is_array(a) else a for a in arrays]
+    peers = floats or [a for a in given if a.dtype.kind in "iu"]
+    if not peers:
         return list(arrays)
-    wide = np.result_type(*[a.dtype for a in floats if a.ndim] or [a.dtype for a in floats])
-    return [
-        a.astype(wide) if is_array(a) and (a.dtype.kind in "iu" or _is_wider(a, wide)) else a
-        for a in arrays
-    ]
+    dtype = np.result_type(*[a.dtype for a in peers if a.ndim] or [a.dtype for a in peers])
+    return [a.astype(dtype) if is_array(a) and _would_widen(a, dtype) else a for a in arrays]
 
 
-def _is_wider(a: Any, dtype: np.dtype[Any]) -> bool:
-    return a.dtype.kind == "f" and a.ndim == 0 and a.dtype.itemsize > dtype.itemsize
+def _branches(condition: Any, arrays: Sequence[Any]) -> list[Any]:
+    """What a condition chooses from; its own dtype counts for nothing."""
+    if any(map(is_array, arrays)) or not any(type(a) is float for a in arrays):
+        return promoted(arrays)
+    backend = backend_of(condition)
+    return [backend.full((), a, default["floating"]) for a in arrays]
+
+
+def _would_widen(a: Any, dtype: np.dtype[Any]) -> bool:
+    return np.result_type(a.dtype, dtype) != dtype
 
 
 def constant(x: Any) -> Any:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minigrad.backend import Array
 from minigrad.gathering import Later
 from minigrad.op import Op
@@ -13,13 +15,35 @@ from minigrad.op import Op
 Shape = tuple[int, ...]
 
 
-def _sum_to(_xp: Any, x: Array, *, shape: Shape) -> Array:
+# What is added up in another dtype than its own, as in PyTorch; a half is rounded once, at the end.
+_WIDER: dict[str, Any] = {"e": np.float32, **dict.fromkeys("?bBhHiIlLqQ", np.int64)}
+
+
+def summed(_xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool = False) -> Array:
+    """The sum of x along axes."""
+    dtype = _WIDER.get(x.dtype.char)
+    if dtype is None:
+        return x.sum(axis=dim, keepdims=keepdim)
+    total = x.sum(axis=dim, keepdims=keepdim, dtype=dtype)
+    return total.astype(x.dtype) if dtype is np.float32 else total
+
+
+def running_sum(xp: Any, x: Array, *, dim: int) -> Array:
+    """The sums of x along an axis up to each place."""
+    dtype = _WIDER.get(x.dtype.char)
+    if dtype is None:
+        return xp.cumsum(x, axis=dim)
+    total = xp.cumsum(x, axis=dim, dtype=dtype)
+    return total.astype(x.dtype) if dtype is np.float32 else total
+
+
+def _sum_to(xp: Any, x: Array, *, shape: Shape) -> Array:
     extra = x.ndim - len(shape)
     if shape == x.shape[extra:]:
-        return x.sum(axis=tuple(range(extra)))
+        return summed(xp, x, dim=tuple(range(extra)))
     full = (*x.shape[:extra], *shape)
     axes = [axis for axis, n in enumerate(full) if axis < extra or n != x.shape[axis]]
-    return x.sum(axis=tuple(axes)).reshape(shape)
+    return summed(xp, x, dim=tuple(axes)).reshape(shape)
 
 
 def settle_by_adding(into: Array | None, waiting: list[Later]) -> Array:

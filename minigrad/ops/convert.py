@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minigrad.backend import Array, backend_of, get_backend, is_array
 from minigrad.op import Op, V
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 _DTYPE_NAMES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
@@ -64,6 +70,28 @@ def cast(x: V, *, dtype: np.dtype[Any]) -> V:
     if dtype.kind not in "fc":
         return _cast_off(x, dtype=dtype)
     return _cast(x, dtype=dtype, source=x.dtype)
+
+
+def in_float32(function: F) -> F:
+    """A function that computes with halves in float32 and rounds once, at the end, as PyTorch's."""
+
+    @functools.wraps(function)
+    def wide(x: Any, *args: Any, **options: Any) -> Any:
+        if x.dtype is not _HALF:
+            return function(x, *args, **options)
+        options = {name: _widened(value) for name, value in options.items()}
+        y: Any = function(_widened(x), *map(_widened, args), **options)
+        return tuple(map(_halved, typing.cast("Any", y))) if type(y) is tuple else _halved(y)
+
+    return wide  # pyright: ignore[reportReturnType]  # of the signature of what it wraps
+
+
+def _widened(x: Any) -> Any:
+    return cast(x, dtype=_SINGLE) if getattr(x, "dtype", None) == _HALF else x
+
+
+def _halved(x: Any) -> Any:
+    return cast(x, dtype=_HALF)
 
 
 def transfer(x: V, *, to: str) -> V:

@@ -53,6 +53,25 @@ class Elementwise(Op):
         super().__init__(name, _forward(self.ufunc, expand), *rules, doc=doc)
 
 
+class Floating(Elementwise):
+    """An elementwise op whose values are no integers, even of integers: those become floating."""
+
+    floating = True
+
+
+class Rounding(Elementwise):
+    """An elementwise op that leaves integers as they are (of which NumPy's rint makes floats)."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        of_floats: Any = self.forward
+
+        def forward(xp: Any, x: Any) -> Any:
+            return of_floats(xp, x) if x.dtype.kind == "f" else x.copy()
+
+        self.forward = self.saving_forward = forward
+
+
 def _forward(ufunc: str, expand: Callable[..., Any] | None) -> Callable[..., Any]:
     def call_ufunc(xp: Any, *xs: Any) -> Any:
         return getattr(xp, ufunc)(*xs)
@@ -104,7 +123,7 @@ mul = Elementwise(
     ufunc="multiply",
     cheap=True,
 )
-div = Elementwise(
+div = Floating(
     "div",
     "Quotient, y = a / b.",
     lambda g, _y, _a, b: g / b,
@@ -159,55 +178,55 @@ square = Elementwise(
 
 # ---- exponentials and their kin --------------------------------------------------------------
 
-exp = Elementwise("exp", "Exponential, y = eˣ.", lambda g, y, _x: g * y, c="exp({0})")
-log = Elementwise("log", "Natural logarithm, y = ln x.", lambda g, _y, x: g / x, c="log({0})")
-log1p = Elementwise(
+exp = Floating("exp", "Exponential, y = eˣ.", lambda g, y, _x: g * y, c="exp({0})")
+log = Floating("log", "Natural logarithm, y = ln x.", lambda g, _y, x: g / x, c="log({0})")
+log1p = Floating(
     "log1p", "y = ln(1 + x), exact near 0.", lambda g, _y, x: g / (1.0 + x), c="log1p({0})"
 )
-expm1 = Elementwise(
+expm1 = Floating(
     "expm1", "y = eˣ - 1, exact near 0.", lambda g, y, _x: g * (y + 1.0), c="expm1({0})"
 )
-sqrt = Elementwise("sqrt", "Square root, y = √x.", lambda g, y, _x: g * (0.5 / y), c="sqrt({0})")
-tanh = Elementwise(
+sqrt = Floating("sqrt", "Square root, y = √x.", lambda g, y, _x: g * (0.5 / y), c="sqrt({0})")
+tanh = Floating(
     "tanh", "Hyperbolic tangent, y = tanh x.", lambda g, y, _x: g - g * y * y, c="tanh({0})"
 )
-sigmoid = Elementwise(
+sigmoid = Floating(
     "sigmoid",
     "Logistic function, y = 1 / (1 + e⁻ˣ), computed as ½ tanh(½ x) + ½: tanh is vectorised.",
     lambda g, y, _x: g * (y * (1.0 - y)),
     expand=lambda x: tanh(x * 0.5) * 0.5 + 0.5,
 )
-erf = Elementwise(
+erf = Floating(
     "erf",
     "Error function, y = 2/√π ∫₀ˣ exp(-t²) dt.",
     lambda g, _y, x: g * (2.0 / math.sqrt(math.pi) * exp(-(x * x))),
     c="erf({0})",
 )
-logaddexp = Elementwise(
+logaddexp = Floating(
     "logaddexp",
     "y = ln(eᵃ + eᵇ), without overflow.",
     lambda g, y, a, _b: g * exp(a - y),
     lambda g, y, _a, b: g * exp(b - y),
     c="({0} == {1} ? {0} + (T)0.6931471805599453 : fmax({0}, {1}) + log1p(exp(-fabs({0} - {1}))))",
 )
-softplus = Elementwise(
+softplus = Floating(
     "softplus",
     "y = ln(1 + eˣ), without overflow; a primitive, so that its gradient at 0 has one too.",
     lambda g, _y, x: g * sigmoid(x),
     expand=lambda x: maximum(x, 0.0) + log1p(exp(-abs(x))),
 )
-sin = Elementwise("sin", "Sine, x in radians.", lambda g, _y, x: g * cos(x), c="sin({0})")
-cos = Elementwise("cos", "Cosine, x in radians.", lambda g, _y, x: -g * sin(x), c="cos({0})")
-tan = Elementwise("tan", "Tangent, x in radians.", lambda g, y, _x: g * (1.0 + y * y), c="tan({0})")
-atan = Elementwise(
+sin = Floating("sin", "Sine, x in radians.", lambda g, _y, x: g * cos(x), c="sin({0})")
+cos = Floating("cos", "Cosine, x in radians.", lambda g, _y, x: -g * sin(x), c="cos({0})")
+tan = Floating("tan", "Tangent, x in radians.", lambda g, y, _x: g * (1.0 + y * y), c="tan({0})")
+atan = Floating(
     "atan",
     "Inverse tangent, in radians.",
     lambda g, _y, x: g / (1.0 + x * x),
     c="atan({0})",
     ufunc="arctan",
 )
-sinh = Elementwise("sinh", "Hyperbolic sine.", lambda g, _y, x: g * cosh(x), c="sinh({0})")
-cosh = Elementwise("cosh", "Hyperbolic cosine.", lambda g, _y, x: g * sinh(x), c="cosh({0})")
+sinh = Floating("sinh", "Hyperbolic sine.", lambda g, _y, x: g * cosh(x), c="sinh({0})")
+cosh = Floating("cosh", "Hyperbolic cosine.", lambda g, _y, x: g * sinh(x), c="cosh({0})")
 
 # ---- kinks and steps -------------------------------------------------------------------------
 
@@ -220,39 +239,39 @@ abs = Elementwise(
     cheap=True,
 )
 sign = Elementwise("sign", "-1, 0 or 1.", _zero, c=_SIGN, cheap=True)
-floor = Elementwise("floor", "The greatest integer ≤ x.", _zero, c="floor({0})")
-ceil = Elementwise("ceil", "The least integer ≥ x.", _zero, c="ceil({0})")
-round = Elementwise(
+floor = Rounding("floor", "The greatest integer ≤ x.", _zero, c="floor({0})")
+ceil = Rounding("ceil", "The least integer ≥ x.", _zero, c="ceil({0})")
+round = Rounding(
     "round", "The nearest integer, halves to even.", _zero, c="rint({0})", ufunc="rint"
 )
 
 
-def _share(g: Any, winner: Any, tie: Any) -> Any:
-    """All of g where this argument wins, half of it where both are equal."""
-    return where(winner, g, where(tie, 0.5 * g, 0.0))
+def _share(g: Any, loses: Any, tie: Any) -> Any:
+    """None of g where this argument loses, half of it where both are equal; all beside a NaN."""
+    return where(loses, 0.0, where(tie, 0.5 * g, g))
 
 
 maximum = Elementwise(
     "maximum",
     "The larger of a and b; the gradient is halved between equal ones.",
-    lambda g, _y, a, b: _share(g, a > b, a == b),
-    lambda g, _y, a, b: _share(g, b > a, a == b),
+    lambda g, _y, a, b: _share(g, a < b, a == b),
+    lambda g, _y, a, b: _share(g, b < a, a == b),
     c="({0} != {0} ? {0} : {1} != {1} ? {1} : fmax({0}, {1}))",
     cheap=True,
 )
 minimum = Elementwise(
     "minimum",
     "The smaller of a and b; the gradient is halved between equal ones.",
-    lambda g, _y, a, b: _share(g, a < b, a == b),
-    lambda g, _y, a, b: _share(g, b < a, a == b),
+    lambda g, _y, a, b: _share(g, a > b, a == b),
+    lambda g, _y, a, b: _share(g, b > a, a == b),
     c="({0} != {0} ? {0} : {1} != {1} ? {1} : fmin({0}, {1}))",
     cheap=True,
 )
 relu = Elementwise(
     "relu",
     "Rectifier, y = max(x, 0); the gradient at 0 is 0.",
-    lambda g, y, _x: where(y > 0, g, 0.0),
-    expand=lambda x: maximum(x, 0.0),
+    lambda g, y, _x: where(y <= 0, 0.0, g),
+    expand=lambda x: maximum(x, 0),
     cheap=True,
 )
 where = Elementwise(
@@ -264,16 +283,20 @@ where = Elementwise(
     c="({0} ? {1} : {2})",
     cheap=True,
 )
+where.condition = True
 
 
 def clamp(x: V, min: Any = None, max: Any = None) -> V:
-    """x, not below `min` nor above `max`; the gradient is 1 inside and on the bounds, else 0."""
+    """x, not below `min` nor above `max`; the gradient is 1 inside and on the bounds, else 0.
+
+    Where x or a bound is NaN, so is the result.
+    """
     if min is None and max is None:
         raise ValueError("clamp: give at least one of min and max")
     if min is not None:
-        x = where(lt(x, min), min, x)
+        x = where(ge(x, min), x, maximum(x, min))
     if max is not None:
-        x = where(gt(x, max), max, x)
+        x = where(le(x, max), x, minimum(x, max))
     return x
 
 

@@ -69,7 +69,28 @@ def getitem(x: V, key: Any) -> V:
     device: Any = x.backend if hasattr(x, "__run_op__") else backend_of(x)
     plain = tuple(_plain(k, device) for k in keys)
     _refuse_out_of_range(plain, x.shape)
+    if any(type(k) is int for k in plain) and any(is_array(k) for k in plain):
+        first, plain = _integers_first(plain)
+        x = _index(x, key=first)
     return _index(x, key=plain if isinstance(key, tuple) else plain[0])
+
+
+def _integers_first(keys: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """x[0, :, index] as x[0][:, index], as in PyTorch.
+
+    NumPy counts the integer among the arrays, and brings what is of arrays that a slice separates
+    to the front.
+    """
+    first: list[Any] = []
+    then: list[Any] = []
+    for k in keys:
+        if type(k) is int or k is Ellipsis or type(k) is slice:
+            first.append(k)
+        elif is_array(k):
+            first += [slice(None)] * _consumed(k)
+        if type(k) is not int:
+            then.append(slice(None) if type(k) is slice else k)
+    return tuple(first), tuple(then)
 
 
 def _array(x: Any) -> Any:

@@ -14,6 +14,7 @@ from minigrad.backend import Array
 from minigrad.backend.rows import rowwise
 from minigrad.op import JointOp, V
 from minigrad.ops.broadcast import expand_to
+from minigrad.ops.convert import in_float32
 from minigrad.ops.moments import (
     leading,
     pull_standardize,
@@ -179,6 +180,7 @@ def _layer_norm_rule(
 _layer_norm = JointOp("layer_norm", _layer_norm_forward, _layer_norm_rule, several=True)
 
 
+@in_float32
 def layer_norm(
     x: V,
     weight: V,

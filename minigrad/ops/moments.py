@@ -9,6 +9,7 @@ from typing import Any
 from minigrad.backend import Array
 from minigrad.backend.rows import rowwise
 from minigrad.op import JointOp, Op, V
+from minigrad.ops.convert import in_float32
 from minigrad.ops.normalise import by_blocks, merged, refuse_integers
 from minigrad.ops.reduce import Dims, axes_of, mean, sum
 from minigrad.ops.shape import permute, reshape
@@ -149,6 +150,7 @@ def _standardize_rule(
 _standardize = JointOp("standardize", _standardize_forward, _standardize_rule, several=True)
 
 
+@in_float32
 def standardize(x: V, dim: Dims = -1, eps: float = 1e-5, centre: bool = True) -> V:
     """y = (x - mean) / √(mean((x - mean)²) + eps) over `dim`; without `centre`, mean counts as 0.
 

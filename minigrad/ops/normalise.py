@@ -14,6 +14,7 @@ import numpy as np
 from minigrad.backend import Array
 from minigrad.backend.rows import rowwise
 from minigrad.op import JointOp, Op, V
+from minigrad.ops.convert import in_float32
 from minigrad.ops.elementwise import exp, where
 from minigrad.ops.index import gather
 from minigrad.ops.reduce import Dims, axes_of, sum
@@ -95,6 +96,8 @@ def _finite_logsumexp(xp: Any, out: Array, x: Array) -> None:
 
 def _logsumexp_forward(xp: Any, x: Array) -> Array:
     y = _finite_logsumexp(xp, x)
+    if xp.isnan(y).any():  # of ∞ - ∞, perhaps: where the largest x is ∞, so is y
+        y = xp.where(xp.isnan(y), x.max(axis=-1), y)
     return xp.where(y == float(np.finfo(x.dtype).min), -math.inf, y)
 
 
@@ -120,6 +123,7 @@ def _pull_logsumexp(g: Any, y: Any, x: Any) -> Any:
 _logsumexp = Op("logsumexp", _logsumexp_forward, _pull_logsumexp)
 
 
+@in_float32
 def logsumexp(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     """y = ln Σ eˣ over `dim`, without overflow; where every x is -∞, it is -∞ with gradient 0.
 
@@ -187,6 +191,7 @@ _softmax_cross_entropy = JointOp(
 )
 
 
+@in_float32
 def softmax_cross_entropy(x: V, classes: Any) -> tuple[V, V]:
     """-ln softmax(x)_t of each row of x (…, C), whose class is t, and ln Σ eˣ.
 
@@ -273,6 +278,7 @@ _pull_log_softmax = Op(
 _log_softmax = Op("log_softmax", _log_softmax_forward, lambda g, y, _x: _pull_log_softmax(g, y))
 
 
+@in_float32
 def softmax(x: V, dim: int) -> V:
     """y = eˣ / Σ eˣ along `dim`, without overflow; where every x is -∞, y is 0 (PyTorch: NaN).
 
@@ -283,6 +289,7 @@ def softmax(x: V, dim: int) -> V:
     return _along(_softmax, x, dim)
 
 
+@in_float32
 def log_softmax(x: V, dim: int) -> V:
     """y = x - ln Σ eˣ along `dim`, the logarithm of softmax, without overflow."""
     return _along(_log_softmax, x, dim)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, overload
+
+import numpy as np
 
 from minigrad.backend import Array
 from minigrad.op import Op, V
-from minigrad.ops.broadcast import Shape, expand_to
-from minigrad.ops.convert import cast
+from minigrad.ops.arguments import default
+from minigrad.ops.broadcast import Shape, expand_to, running_sum, summed
+from minigrad.ops.convert import cast, in_float32
 from minigrad.ops.elementwise import abs, isnan, sqrt, where
 from minigrad.ops.index import gather, getitem
 from minigrad.ops.shape import axis_of, cat, flip, reshape, squeeze
@@ -46,13 +49,17 @@ def _reduction(name: str, doc: str, rule: Any) -> Op:
 
 
 def _extreme_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], keepdim: bool) -> Any:
-    ties = x == _spread(y, x.shape, dim)
+    ties = (x == _spread(y, x.shape, dim)) | isnan(x)
     count = cast(sum(ties, dim, keepdim), dtype=x.dtype)
     return where(ties, _spread(g / count, x.shape, dim), 0.0)
 
 
 def _mean_forward(_xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
-    return x.sum(axis=dim, keepdims=keepdim) * _share_of_each(x.shape, dim)
+    share = _share_of_each(x.shape, dim)
+    if x.dtype.char in "fd":
+        return x.sum(axis=dim, keepdims=keepdim) * share
+    mean = x.sum(axis=dim, keepdims=keepdim, dtype=np.float64) * share
+    return mean.astype(x.dtype if x.dtype.kind == "f" else default["floating"])
 
 
 def _share_of_each(shape: Shape, dim: tuple[int, ...]) -> float:
@@ -64,7 +71,11 @@ mean_op = Op(
     _mean_forward,
     lambda g, _y, x_shape, *, dim, **_: _spread(g * _share_of_each(x_shape, dim), x_shape, dim),
 )
-sum_op = _reduction("sum", "", lambda g, _y, x_shape, *, dim, **_: _spread(g, x_shape, dim))
+sum_op = Op(
+    "sum",
+    summed,
+    lambda g, _y, x_shape, *, dim, **_: _spread(g, x_shape, dim),
+)
 _amax = _reduction("max", "", _extreme_rule)
 _amin = _reduction("min", "", _extreme_rule)
 _any = _reduction("any", "", None)
@@ -88,13 +99,15 @@ def mean(x: V, dim: Dims = None, keepdim: bool = False) -> V:
     return mean_op(x, dim=axes_of(dim, x.ndim), keepdim=keepdim)
 
 
+@in_float32
 def var(x: V, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> V:
-    """Variance over `dim`: Σ(x - mean)² / (n - correction)."""
+    """Variance over `dim`: Σ(x - mean)² / max(n - correction, 1); of one it is 0 (PyTorch: NaN)."""
     count = math.prod(x.shape[a] for a in axes_of(dim, x.ndim))
     d = x - mean(x, dim, keepdim=True)
     return sum(d * d, dim, keepdim) * (1.0 / builtins.max(count - correction, 1))
 
 
+@in_float32
 def std(x: V, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> V:
     """Standard deviation over `dim`, the root of `var`; where it is 0, so is its gradient."""
     return _root(var(x, dim, correction, keepdim))
@@ -174,7 +187,7 @@ def all(x: V, dim: Dims = None, keepdim: bool = False) -> V:
 
 _cumsum = Op(
     "cumsum",
-    lambda xp, x, *, dim: xp.cumsum(x, axis=dim),
+    running_sum,
     lambda g, _y, _x, *, dim: flip(_cumsum(flip(g, dim), dim=dim), dim),
 )
 
@@ -184,11 +197,14 @@ def cumsum(x: V, dim: int) -> V:
     return _cumsum(x, dim=axis_of(dim, x.ndim))
 
 
+@in_float32
 def prod(x: V, dim: int | None = None, keepdim: bool = False) -> V:
     """Product over all elements or along `dim`, by halving: gradients stay exact at zeros."""
     if dim is None:
         total = prod(reshape(x, -1), 0)
         return reshape(total, (1,) * x.ndim) if keepdim else total
+    if x.dtype.kind != "f":
+        x = cast(x, dtype=np.dtype(np.int64))
     axis = axis_of(dim, x.ndim)
     lead = (slice(None),) * axis
     if x.shape[axis] == 0:
@@ -209,6 +225,7 @@ def _with_last(pairs: Any, x: Any, axis: int) -> Any:
     return cat([first, getitem(pairs, (*lead, slice(1, None)))], axis)
 
 
+@in_float32
 def norm(x: V, p: float | str = 2, dim: Dims = None, keepdim: bool = False) -> V:
     """Length over `dim`, (Σ|x|ᵖ)^(1/p), Euclidean for p = 2 or "fro"; the gradient at 0 is 0.
 
@@ -226,15 +243,18 @@ def norm(x: V, p: float | str = 2, dim: Dims = None, keepdim: bool = False) -> V
         return sum(abs(x), dim, keepdim)
     if p == math.inf:
         return amax(abs(x), dim, keepdim)
-    powers = sum(abs(x) ** p, dim, keepdim)
-    positive = powers > 0
-    return where(positive, where(positive, powers, 1.0) ** (1 / p), powers)
+    powers = sum(_flat_at_0(abs(x), lambda a: a**p), dim, keepdim)
+    return _flat_at_0(powers, lambda total: total ** (1 / p))
 
 
 def _root(x: V) -> V:
-    """√x, flat at 0: the gradient of a length there is 0, and not 0·∞."""
-    positive = x > 0
-    return where(positive, sqrt(where(positive, x, 1.0)), x)
+    return _flat_at_0(x, sqrt)
+
+
+def _flat_at_0(x: V, power: Callable[[V], V]) -> V:
+    """A power of x, 0 at 0: the gradient of a length there is 0, and not 0·∞."""
+    zero: Any = x == 0
+    return where(zero, 0.0, power(where(zero, 1.0, x)))
 
 
 def allclose(

@@ -12,10 +12,13 @@ from itertools import accumulate
 from operator import neg
 from typing import Any, cast
 
+import numpy as np
+
 from minigrad.backend import Array
 from minigrad.gathering import Later
 from minigrad.op import JointOp, Op, V
 from minigrad.ops.broadcast import Shape, expand_to
+from minigrad.ops.convert import cast as converted
 
 
 def ints(args: Sequence[Any]) -> tuple[int, ...]:
@@ -246,7 +249,16 @@ def cat(tensors: Sequence[V], dim: int = 0) -> V:
     others = {(*x.shape[:axis], *x.shape[axis + 1 :]) for x in xs}
     if len(others) > 1 or len({x.ndim for x in xs}) > 1:
         raise ValueError(f"cat along dim {dim}: shapes {[x.shape for x in xs]} differ elsewhere")
+    xs = _of_one_kind(xs)
     return cat_op(*xs, dim=axis, sizes=tuple(x.shape[axis] for x in xs))
+
+
+def _of_one_kind(xs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Integers among floats as floats of their dtype (NumPy would join them in float64)."""
+    floats = [x.dtype for x in xs if x.dtype.kind == "f"]
+    if len(floats) in (0, len(xs)):
+        return xs
+    return tuple([converted(x, dtype=np.result_type(*floats)) for x in xs])
 
 
 def stack(tensors: Sequence[V], dim: int = 0) -> V:
@@ -256,6 +268,7 @@ def stack(tensors: Sequence[V], dim: int = 0) -> V:
         raise ValueError("stack: expected at least one tensor, got none")
     if any(x.shape != xs[0].shape for x in xs):
         raise ValueError(f"stack: expected equal shapes, got {sorted({x.shape for x in xs})}")
+    xs = _of_one_kind(xs)
     return stack_op(*xs, dim=axis_of(dim, xs[0].ndim + 1))
 
 

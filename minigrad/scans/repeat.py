@@ -29,8 +29,8 @@ class Repeat(Writer):
 
     def write(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
         """Compare one op with the line that was written."""
+        operands = self.fitted(op, self.operands(xs))
         line, several = next(self._lines, (None, False))
-        operands = self.operands(xs)
         if (
             line is None
             or op is not line.op

@@ -192,12 +192,8 @@ class Writer:
 
     def write(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
         """Run one op, and note it."""
-        operands = self.operands(xs)
+        operands = self.fitted(op, self.operands(xs))
         arrays = [self.values[a] if isinstance(a, int) else a.value for a in operands]
-        if op.fit is not None and any(
-            a is not b for a, b in zip(arrays, promoted(arrays), strict=True)
-        ):
-            raise Unwritable(f"its {op.name} is given dtypes that differ: convert one")
         xp = array_types[type(next(a for a in arrays if is_array(a)))]
         recorded = op.differentiable and mode.recording
         active = recorded and any(self.step.active[a] for a in operands if isinstance(a, int))
@@ -209,6 +205,21 @@ class Writer:
         self.step.lines.append(Line(op, tuple(operands), params, outs))
         self.several.append(several)
         return tuple(made[: op.visible]) if several else made[0]
+
+    def fitted(self, op: Op, operands: list[Slot | Number]) -> list[Slot | Number]:
+        """The arguments of an op, those in dtypes that it does not take so cast by lines."""
+        if op.fit is None:
+            return operands
+        arrays = [self.values[a] if isinstance(a, int) else a.value for a in operands]
+        trios = zip(operands, arrays, promoted(arrays, op), strict=True)
+        return [a if x is y else self._cast(a, y) for a, x, y in trios]
+
+    def _cast(self, a: Slot | Number, like: Array) -> Slot:
+        """A value in the dtype of another; or a number, which that other is."""
+        if isinstance(a, Number):
+            return self._constant(like)
+        y: Any = ops.cast(Traced(self, a), dtype=like.dtype)
+        return y.slot
 
     def operands(self, xs: Sequence[Any]) -> list[Slot | Number]:
         """The slots of an op's arguments, and numbers."""
@@ -226,11 +237,10 @@ class Writer:
             return x.slot
         if type(x) in _NUMBERS:
             return Number(x)
-        return self._constant(x if isinstance(x, Tensor) else constant(x))
+        known = x if isinstance(x, Tensor) else constant(x)
+        return self._constant(known) if isinstance(x, Tensor) or is_array(known) else Number(known)
 
-    def _constant(self, x: Any) -> Slot | Number:
-        if not isinstance(x, Tensor) and not is_array(x):
-            return Number(x)
+    def _constant(self, x: Any) -> Slot:
         slot = self._slots.get(id(x))
         if slot is None:
             slot = self._slots[id(x)] = self.new_constant(x)

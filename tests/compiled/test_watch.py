@@ -239,7 +239,6 @@ def writes(x: mg.Tensor) -> mg.Tensor:
         (Keeping(), "changes what it reads"),
         (lambda x: x + HIDDEN.w, r"shape \(1,\) that is neither an argument nor reached"),
         (lambda _: None, "it gives no tensor"),
-        (lambda x: x * mg.ones(1).long(), "its mul is given dtypes that differ"),
     ],
 )
 def test_what_is_refused(function: Any, text: str) -> None:

@@ -207,3 +207,24 @@ def test_two_dimensions_are_a_cell_over_time(tied: bool, bias: bool) -> None:
     assert mg.allclose(top[0], want[-1], rtol=1e-12, atol=1e-14)
     for got, end in zip(last, ends, strict=True):
         assert mg.allclose(got[0], mg.cat([*end], 1), rtol=1e-12, atol=1e-14)
+
+
+@grids
+def test_what_does_not_fit_is_refused_with_the_cure(dims: int) -> None:
+    layer, x, state = build(dims)
+    with pytest.raises(TypeError, match=r"expected a tensor x, got ndarray; write mg.tensor"):
+        layer(host(x))
+    with pytest.raises(ValueError, match=rf"so many axes have dims={dims + 1}, or dims={dims + 2}"):
+        layer(x.unsqueeze(0))
+    with pytest.raises(ValueError, match=r"with input = 3; got .*: bring the features to the last"):
+        layer(x.transpose(-1, -2)[..., :2])
+    with pytest.raises(ValueError, match=r"GridLSTM: expected as state .* or None for zeros; got"):
+        layer(x, (*state, *state, x))
+    assert layer(x, hx=state)[0].shape == layer(x)[0].shape
+
+
+@grids
+def test_an_empty_batch(dims: int) -> None:
+    layer, x, _ = build(dims)
+    empty = x[(slice(None),) * (dims - 1)][..., :0, :]
+    assert layer(empty)[0].shape == (*EXTENTS[dims], 0, 2)

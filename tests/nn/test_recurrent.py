@@ -103,14 +103,18 @@ def test_arguments_stand_where_pytorch_has_them_and_are_shown() -> None:
     layer = nn.LSTM(3, 4, 2, False, True, 0.25, True, 2)
     assert layer(mg.zeros(2, 5, 3))[0].shape == (2, 5, 4)
     assert repr(layer) == (
-        "LSTM(3, 4, bias=False, proj_size=2, "
-        "num_layers=2, batch_first=True, dropout=0.25, bidirectional=True)"
+        "LSTM(3, 4, proj_size=2, num_layers=2, bias=False, batch_first=True, dropout=0.25, "
+        "bidirectional=True)"
     )
     layer.flatten_parameters()
-    assert repr(nn.RNN(3, 4, 1, "relu")) == "RNN(3, 4, nonlinearity='relu')"
+    assert repr(nn.RNN(3, 4, 1, "relu")) == "RNN(3, 4, nonlinearity=relu)"
     named = nn.Recurrent(nn.GRUCell, 3, 4, 2, reset="before")
-    assert repr(named) == "Recurrent(GRUCell, 3, 4, reset='before', num_layers=2)"
+    assert repr(named) == "Recurrent(GRUCell, 3, 4, reset=before, num_layers=2)"
     around = nn.Recurrent(nn.Residual, 3, 4, around=nn.LSTMCell)
+    assert (
+        repr(nn.GRUCell(3, 4, False, reset="before")) == "GRUCell(3, 4, bias=False, reset=before)"
+    )
+    assert repr(nn.GridLSTMCell(3, 4, depth=2)) == "GridLSTMCell(3, 4, depth=2)"
     assert repr(around) == "Recurrent(Residual, 3, 4, around=LSTMCell)"
 
 
@@ -230,7 +234,8 @@ def test_a_step_gives_a_state_like_the_first(steps: int, monkeypatch: Any) -> No
         (lambda: nn.Recurrent(nn.LSTMCell(3, 4), 3, 4), "one that is made, LSTMCell"),
         (lambda: nn.Recurrent(nn.Linear, 3, 4), "got Linear"),
         (lambda: nn.LSTM(3, 4)(np.zeros((5, 2, 3))), r"write mg.tensor\(x\)"),
-        (lambda: nn.LSTM(3, 4)([[1.0, 2.0, 3.0]]), "x is a list"),
+        (lambda: nn.LSTM(3, 4)([[1.0, 2.0, 3.0]]), "expected a tensor x, got list"),
+        (lambda: nn.GRUCell(3, 4)([1.0, 2.0, 3.0]), "GRUCell: expected a tensor x, got list"),
     ],
 )
 def test_other_kinds_of_things_are_named(call: Any, words: str) -> None:

@@ -56,7 +56,7 @@ def test_checkpoints_change_no_value_and_no_gradient(row: Row, segments: bool | 
     given = {
         "lengths": [7, 0, 4],
         "reset": np.random.default_rng(0).random((7, 3)) < 0.3,
-        "state": mg.detach(plain(mg.randn(2, 3, 3, dtype=mg.float64))[1]),
+        "hx": mg.detach(plain(mg.randn(2, 3, 3, dtype=mg.float64))[1]),
     }
     values, gradients = results(plain, x, **given)
     same_values, same_gradients = results(again, x, **given)

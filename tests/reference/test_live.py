@@ -129,6 +129,32 @@ def test_recurrent_layers_take_pytorchs_arguments(name: str) -> None:
     assert set(layer.state_dict()) == set(peer.state_dict())
 
 
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("kind", ["", "Cell"])
+def test_recurrent_layers_read_as_pytorchs(name: str, kind: str) -> None:
+    for options in [{}, {"bias": False}, {"num_layers": 2, "dropout": 0.5, "bidirectional": True}]:
+        if kind and "num_layers" in options:
+            continue
+        ours, theirs = (getattr(lib, name + kind)(3, 4, **options) for lib in (nn, torch.nn))
+        assert repr(ours) == repr(theirs)
+        read = ["input_size", "hidden_size", "bias"]
+        if not kind:
+            read += ["num_layers", "batch_first", "dropout", "bidirectional", "proj_size"]
+        for attribute in read:
+            assert getattr(ours, attribute) == getattr(theirs, attribute)
+        x = mg.zeros(2, 3) if kind else mg.zeros(5, 2, 3)
+        expected = theirs(torch.zeros(*x.shape), hx=None)
+        assert len(ours(x, hx=None)) == len(expected)
+
+
+def test_options_of_one_layer_read_as_pytorchs() -> None:
+    for name, options in [("LSTM", {"proj_size": 2}), ("RNNCell", {"nonlinearity": "relu"})]:
+        ours, theirs = (getattr(lib, name)(3, 4, **options) for lib in (nn, torch.nn))
+        assert repr(ours) == repr(theirs)
+    assert nn.LSTM(3, 4, proj_size=2).proj_size == 2
+    assert nn.RNN(3, 4, nonlinearity="relu").nonlinearity == "relu"
+
+
 @given(
     norm_type=st.sampled_from([1.0, 2.0, 3.5, float("inf")]),
     max_norm=st.floats(0.0, 10.0),

@@ -35,6 +35,7 @@ class GatedCell(Cell):
         dtype: Any = None,
     ) -> None:
         super().__init__(input_size, hidden_size)
+        self.bias = bias
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         rows = len(self.gates) * hidden_size
         self.weight_ih = self.parameter(rows, input_size, **place)
@@ -66,6 +67,8 @@ class GatedLayer(Recurrent):
         bidirectional: bool = False,
         **options: Any,
     ) -> None:
+        self.bias = bias
+        self.proj_size: int = options.get("proj_size", 0)
         super().__init__(
             type(self).cell,
             input_size,

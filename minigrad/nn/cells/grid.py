@@ -13,7 +13,15 @@ from minigrad.nn import init
 from minigrad.nn.cell import Cell
 from minigrad.nn.cells.gated import product
 from minigrad.nn.module import Module, Parameter
-from minigrad.nn.state import Shared, checked_state, map_state, stacked, transposed, unstacked
+from minigrad.nn.state import (
+    Shared,
+    checked_state,
+    checked_value,
+    map_state,
+    stacked,
+    transposed,
+    unstacked,
+)
 from minigrad.ops import cat, sigmoid, tanh
 from minigrad.tensor import Tensor
 
@@ -35,7 +43,7 @@ def _block(weight: Tensor, bias: Tensor | None, h: Tensor, m: Tensor) -> Flow:
 
 
 class GridLSTM(Module):
-    """N-dimensional Grid LSTM (Kalchbrenner et al., 2015): y, state = layer(x, state).
+    """N-dimensional Grid LSTM (Kalchbrenner et al., 2015): y, state = layer(x, hx).
 
     The grid has `dims` = N dimensions: the N - 1 of the data, and depth, of extent num_layers. At
     each of its points a block gets a hidden vector and a memory from its neighbour before it in
@@ -51,9 +59,9 @@ class GridLSTM(Module):
     dims=1 is a feed-forward net of num_layers LSTM steps: x (B, I) → y (B, H). dims=2 is a stacked
     LSTM with memory in depth as well as in time: x (T, B, I) → y (T, B, H). dims=3 reads images,
     x (T₁, T₂, B, I) → y (T₁, T₂, B, H), and so on; without the batch axis x is one example.
-    state: for each dimension of the data the pair (h, m) that enters the grid there, and as a
-    result the pair that leaves it, each (num_layers, extents of the other data dimensions …, B, H);
-    None for zeros.
+    hx, the state: for each dimension of the data the pair (h, m) that enters the grid there, and
+    as a result the pair that leaves it, each (num_layers, extents of the other data dimensions …,
+    B, H); None for zeros.
 
     Lengths, resets, directions and dropout are a matter of one axis of time, which a grid of images
     does not have: for dims=2, which has one, see `GridLSTMCell`.
@@ -112,13 +120,13 @@ class GridLSTM(Module):
         k = 0 if self.tied else layer
         return getattr(self, f"weight_hh_l{k}"), getattr(self, f"bias_hh_l{k}")
 
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        batched = x.ndim == self.dims + 1
+    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         self._check_input(x)
+        batched = x.ndim == self.dims + 1
         if not batched:
             x = x.unsqueeze(-2)
         extents, batch = x.shape[:-2], x.shape[-2]
-        edges = self._entering(state, extents, batch, batched, x)
+        edges = self._entering(hx, extents, batch, batched, x)
         points = _points(extents)
         enters = product(self.weight_ih, transposed(x), self.bias_ih)
         columns = enters.reshape(len(points), 2 * self.hidden_size, batch)
@@ -126,7 +134,9 @@ class GridLSTM(Module):
             point: column.chunk(2) for point, column in zip(points, columns, strict=True)
         }
         leaving = [self._layer(k, depth, edges[k]) for k in range(self.num_layers)]
-        y = stacked([depth[point][0] for point in points]).reshape(*extents, -1, batch)
+        y = stacked([depth[point][0] for point in points]).reshape(
+            *extents, self.hidden_size, batch
+        )
         after = self._leaving(leaving, extents, batch)
         if not batched:
             return y.squeeze(-1), map_state(lambda part: part.squeeze(-2), after)
@@ -163,6 +173,7 @@ class GridLSTM(Module):
         else:
             wanted = [s if batched else (*s[:-2], s[-1]) for s in shapes for _ in range(2)]
             legend = "h and m by data dimension: (num_layers, other data dimensions, batch, hidden)"
+            legend += ", as a call with such an x gives it, or None for zeros"
             state = checked_state("GridLSTM", state, initial, wanted, legend)
             if not batched:
                 state = map_state(lambda part: part.unsqueeze(-2), state)
@@ -189,14 +200,18 @@ class GridLSTM(Module):
         return tuple(found)
 
     def _check_input(self, x: Tensor) -> None:
+        checked_value("GridLSTM", x)
         if x.ndim not in (self.dims, self.dims + 1) or x.shape[-1] != self.input_size:
             axes = ", ".join([*(f"time{k + 1}" for k in range(self.dims - 1)), "batch", "input"])
+            cure = "bring the features to the last axis"
+            if x.ndim not in (self.dims, self.dims + 1):
+                cure = f"so many axes have dims={x.ndim - 1}, or dims={x.ndim} without batch"
             raise ValueError(
                 f"GridLSTM(dims={self.dims}): expected x ({axes}), or without batch, with input = "
-                f"{self.input_size}; got {x.shape}"
+                f"{self.input_size}; got {x.shape}: {cure}"
             )
         if 0 in x.shape[: self.dims - 1]:
-            raise ValueError(f"GridLSTM: x {x.shape} has no points")
+            raise ValueError(f"GridLSTM: x {x.shape} has no points: expected one in each dimension")
 
     def equations(self) -> str:
         """The equations of a block, as text; h and m are those of all dimensions, joined.
@@ -250,7 +265,7 @@ class GridLSTMCell(Cell):
         super().__init__(input_size, hidden_size)
         if depth < 1:
             raise ValueError(f"GridLSTMCell: depth must be positive, got {depth}")
-        self.depth = depth
+        self.depth, self.bias = depth, bias
         self.blocks = 1 if tied else depth  # whose weights differ
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         enters, rows = 2 * hidden_size, 8 * hidden_size * self.blocks
@@ -294,8 +309,7 @@ class GridLSTMCell(Cell):
         return _block_equations(self, self.weight_hh[:rows], bias)
 
     def extra_repr(self) -> str:
-        tied = ", tied=True" if self.blocks < self.depth else ""
-        return f"{super().extra_repr()}, depth={self.depth}{tied}"
+        return super().extra_repr() + (", tied=True" if self.blocks < self.depth else "")
 
 
 def _chunks(x: Tensor, n: int) -> tuple[Tensor, ...]:

@@ -66,5 +66,5 @@ class RNN(GatedLayer):
         **options: Any,
     ) -> None:
         shape = (bias, batch_first, dropout, bidirectional)
-        options["nonlinearity"] = nonlinearity
+        options["nonlinearity"] = self.nonlinearity = nonlinearity
         super().__init__(input_size, hidden_size, num_layers, *shape, **options)

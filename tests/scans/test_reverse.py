@@ -1,0 +1,110 @@
+"""The step back: what it is made of, and rules that cannot be written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.op import JointOp, Op
+from minigrad.scans import by_steps, scan
+from minigrad.scans.op import loops_of
+
+H, B, T = 3, 2, 5
+
+
+def draw(*shape: int) -> mg.Tensor:
+    return mg.randn(*shape, dtype=mg.float64, requires_grad=True)
+
+
+def same(step: Any, init: Any, xs: mg.Tensor, leaves: list[mg.Tensor]) -> None:
+    """A scan gives what its loop gives, and both their gradients, of two orders."""
+    found: list[Any] = []
+    for run in (scan, by_steps):
+        state, y = run(step, init, xs)
+        loss = (y * y).sum() + (state * state).sum()
+        grads = mg.autograd.grad(loss, leaves, create_graph=True)
+        total = sum(((g * g).sum() for g in grads), mg.tensor(0.0, dtype=mg.float64))
+        found.append([y, *grads, *mg.autograd.grad(total, leaves)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.tolist(), b.tolist(), rtol=1e-10, atol=1e-12)
+
+
+def _halved(g: Any) -> Any:
+    """No op: it looks at what the cotangent is."""
+    return g * 0.5 if isinstance(g, mg.Tensor) or hasattr(g, "strides") else None.nothing
+
+
+half = Op("half", lambda _xp, x: x * 0.5, lambda g, _y, _x: _halved(g))
+halves = JointOp(
+    "halves",
+    lambda _xp, a, b: (a * 0.5, b * 0.5),
+    lambda gs, _ys, _a, _b: [None if g is None else _halved(g) for g in gs],
+    several=True,
+)
+
+
+def test_a_rule_that_is_not_made_of_ops() -> None:
+    w, s, xs = draw(H, H), draw(H, B), draw(T, H, B)
+
+    def one(h: Any, x: Any) -> Any:
+        h = mg.tanh(half(w @ h) + x)
+        return h, h
+
+    def two(h: Any, x: Any) -> Any:
+        a, b = halves(w @ h, x)
+        h = mg.tanh(a + b * w[0, 0])
+        return h, a
+
+    same(one, s, xs, [w, s, xs])
+    same(two, s, xs, [w, s, xs])
+    same(lambda h, x: (mg.tanh(half(w) @ h + x), h), s, xs, [w, s, xs])
+
+
+def test_rows_that_are_looked_up_at_each_step() -> None:
+    """What flows into a table waits, and is scattered once."""
+    table, w, s = draw(7, H), draw(H, H), draw(B, H)
+    xs = mg.tensor(np.arange(T * B).reshape(T, B) % 7)
+    same(lambda h, i: (mg.tanh(h @ w + mg.functional.embedding(i, table)),) * 2, s, xs, [table, w])
+
+
+def test_casts_within_a_step() -> None:
+    w, s = draw(H, H), draw(H, B)
+    counts = mg.tensor(np.arange(T * H * B).reshape(T, H, B))
+    same(lambda h, n: (mg.tanh(w @ h * 0.1 + n / 8),) * 2, s, counts, [w, s])
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_weight_s_gradient_is_one_product(last: bool) -> None:
+    """Also where nothing flows into the last state, so that the last step goes back alone."""
+    w, s, xs = draw(H, H), draw(H, B), draw(T, H, B)
+
+    def step(h: Any, x: Any) -> Any:
+        h = mg.tanh(mg.affine(w, h, x))
+        return h, h
+
+    state, y = scan(step, s, xs)
+    products: list[tuple[int, ...]] = []
+    matmul = mg.ops.contract.matmul_op
+    whole = matmul._settle
+    matmul._settle = lambda into, waiting: (
+        products.extend(one.xs[0].shape for one in waiting) or whole(into, waiting)
+    )  # fmt: skip
+    try:
+        mg.autograd.grad((y * y).sum() + (state * state).sum() * float(last), [w])
+    finally:
+        matmul._settle = whole
+    assert products == [(H, T * B)]
+
+
+def test_the_text_of_both_loops_can_be_read() -> None:
+    w, s, xs = draw(H, H), draw(H, B), draw(T, H, B)
+    _, y = scan(lambda h, x: (mg.tanh(w @ h + x),) * 2, s, xs)
+    op = y.edge[0].op
+    source = loops_of(op.step, y.backend).source
+    forward, backward = source.split("\n\n")
+    assert "for t in steps:" in forward
+    product = next(line for line in backward.splitlines() if "matmul" in line)
+    assert backward.index("permute") < backward.index("for t in steps:") < backward.index(product)
