@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from minigrad import ops
 from minigrad.creation import ones_like
 from minigrad.functional.losses import reduced
+from minigrad.ops.index import all_below
 from minigrad.tensor import Tensor, is_seen
 
 
@@ -103,21 +104,16 @@ def _rows(
         )
     classes, counts = target, None
     seen = is_seen(target)
-    if not seen or 0 <= ignore_index < x.shape[-1] or not _within(classes, x.shape[-1]):
+    if not seen or 0 <= ignore_index < x.shape[-1] or not all_below(classes.data, x.shape[-1]):
         counts = target.ne(ignore_index)
         classes = ops.where(counts, target, 0)
-        if seen and not _within(classes, x.shape[-1]):
+        if seen and not all_below(classes.data, x.shape[-1]):
             raise IndexError(
                 f"{name}: target classes run from {int(classes.min())} to {int(classes.max())}, "
                 f"but the input {input.shape} has {x.shape[-1]} classes (and ignore_index is "
                 f"{ignore_index})"
             )
     return _Rows(x, classes, None if weight is None else weight[classes], counts)
-
-
-def _within(classes: Tensor, extent: int) -> bool:
-    array = classes.data
-    return not array.size or 0 <= int(array.min()) <= int(array.max()) < extent
 
 
 def _check(name: str, input: Tensor, weight: Tensor | None) -> None:

@@ -248,9 +248,11 @@ def _entries(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, (Tensor, Module)):
         yield name, value
         return
+    if value is None or isinstance(value, (int, float, str, bytes)):
+        return  # asked first: what is abstract is dear to ask for
     if isinstance(value, Mapping):
         items: Iterable[tuple[Any, Any]] = cast("Mapping[Any, Any]", value).items()
-    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+    elif isinstance(value, Sequence):
         items = enumerate(cast("Sequence[Any]", value))
     else:
         return

@@ -277,7 +277,8 @@ class Recurrent(Module):
     ) -> tuple[Tensor, State, Recorder | None]:
         """Run one cell over x, with all that is switched on: outputs, the last state, a record."""
         steps, _, batch = x.shape
-        cell.train(self.training)
+        if cell.training is not self.training:
+            cell.train(self.training)
         shares = zoneout_shares(zoneout_rates(cell, self.zoneout), initial)
         kept = None
         if self.training:

@@ -143,6 +143,13 @@ def check_range(index: Array, extent: int, what: str) -> None:
         raise IndexError(f"{what} runs from {low} to {high}, but the extent is {extent}")
 
 
+def all_below(index: Array, extent: int) -> bool:
+    """Whether every index lies in [0, extent): one look, for negative ones are huge as unsigned."""
+    if index.dtype.kind == "i":
+        index = index.view(f"u{index.dtype.itemsize}")
+    return not index.size or int(index.max()) < extent
+
+
 def gather(x: V, dim: int, index: Any) -> V:
     """Pick along one axis: y[i, j] = x[index[i, j], j] for dim = 0, and so on.
 

@@ -16,7 +16,7 @@ from minigrad.backend.rows import rowwise
 from minigrad.op import JointOp, Op, V
 from minigrad.ops.convert import in_float32
 from minigrad.ops.elementwise import exp, where
-from minigrad.ops.index import gather
+from minigrad.ops.index import all_below, gather
 from minigrad.ops.reduce import Dims, axes_of, sum
 from minigrad.ops.shape import axis_of, movedim, permute, reshape, squeeze, unsqueeze
 
@@ -149,7 +149,7 @@ def _at(xp: Any, x: Array, classes: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _cross_entropy_forward(xp: Any, x: Array, classes: Array) -> tuple[Array, Array]:
-    if classes.size and not 0 <= int(classes.min()) <= int(classes.max()) < x.shape[-1]:
+    if not all_below(classes, x.shape[-1]):
         raise IndexError(
             f"softmax_cross_entropy: classes run from {int(classes.min())} to "
             f"{int(classes.max())}, but x {x.shape} has {x.shape[-1]} of them"

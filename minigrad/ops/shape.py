@@ -23,7 +23,7 @@ from minigrad.ops.convert import cast as converted
 
 def ints(args: Sequence[Any]) -> tuple[int, ...]:
     """Read `f(2, 3)` and `f((2, 3))` alike."""
-    several = len(args) == 1 and isinstance(args[0], Sequence)
+    several = len(args) == 1 and not isinstance(args[0], int) and isinstance(args[0], Sequence)
     inner = cast("Sequence[Any]", args[0]) if several else args
     return tuple(map(operator.index, inner))
 
