@@ -102,7 +102,7 @@ class CompiledOp(Op):
     def _pulled(self, present: Sequence[bool], needs: Sequence[bool]) -> Text:
         running = self._running
         # with the slots of what runs, so that those of the way back are others
-        step = replace(self.fused, shapes=running.shapes, dtypes=running.dtypes)
+        step = replace(running, lines=self.fused.lines)
         back = self._reverse(_flowing_to(step, needs), present)
         looks, kept = self._kept
         lines = replace(back.step, lines=[*looks, *back.step.lines])

@@ -34,9 +34,7 @@ def fused(step: Step, *, native: bool, numbers: bool) -> Step:
     single lines and those with masks gain by it, too. Python numbers become part of the op's code;
     without `numbers`, lines that have some stay as they are.
     """
-    made = replace(
-        step, lines=[], shapes=[*step.shapes], dtypes=[*step.dtypes], active=[*step.active]
-    )
+    made = replace(step.copy(), lines=[])
     pieces, readers = _pieces(step), _readers(step)
     for group in grouped(step, lambda line: _is_fusible(step, line, native, numbers)):
         kernel = group.joins and (native or len(group.lines) > 1)
@@ -101,13 +99,11 @@ def _fused_line(
     if op is None:
         return None
     like = step.dtypes[next(a for a in group[0].slots if step.dtypes[a] != "?")]
-    active = any(step.active[source.slot] for source in sources)
-    hidden = range(0)
-    if active:  # something may pull
-        hidden = range(len(made.shapes), len(made.shapes) + len(op.full.outputs) - len(wanted))
-    made.shapes += [step.shapes[group[0].outs[0]] for _ in hidden]
-    made.dtypes += [like for _ in hidden]
-    made.active += [active for _ in hidden]
+    hidden: list[Slot] = []
+    if any(step.active[source.slot] for source in sources):  # something may pull
+        shape, backend = step.shapes[group[0].outs[0]], step.backends[group[0].outs[0]]
+        count = len(op.full.outputs) - len(wanted)
+        hidden = [made.add(shape, like, backend, True) for _ in range(count)]
     args = tuple([source.slot for source in sources])
     return Line(op, args, {}, (*wanted, *hidden))
 

@@ -13,10 +13,11 @@ import numpy as np
 from minigrad import ops
 from minigrad.backend import Backend
 from minigrad.gathering import Later
-from minigrad.ops.contract import matmul_op
+from minigrad.ops.broadcast import sum_to
+from minigrad.ops.contract import column_sum, matmul_op
 from minigrad.scans.fusing import fused
 from minigrad.scans.rules import PullOp, arguments, pulled, ready
-from minigrad.scans.step import Line, Number, Slot, Step, Traced, Unwritable, Writer, frozen
+from minigrad.scans.step import Line, Number, Slot, Step, Traced, Writer, frozen
 
 
 @dataclass(frozen=True)
@@ -121,40 +122,44 @@ class _Sweep:
 
     def _value(self, slot: Slot) -> Traced:
         """A value like that of a slot, of which only shape and dtype count."""
-        zero = self.xp.zeros((), self.step.dtypes[slot])
-        return self.writer.new(self.xp.broadcast_to(zero, self.step.shapes[slot]), False)
+        step = self.step
+        xp = step.backends[slot]
+        zero = xp.zeros((), step.dtypes[slot])
+        return self.writer.new(xp.broadcast_to(zero, step.shapes[slot]), False)
 
     def run(self, present: Sequence[bool]) -> Back:
-        step, written = self.step, self.writer.step
+        step = self.step
         results = (*step.after, *step.output)
         here = [k for k, slot in enumerate(results) if present[k] and step.active[slot]]
-        state = [k for k in here if k < len(step.after)]
-        here = [*here[len(state) :], *state]  # the state behind the inputs
-        seeds = {k: self._value(results[k]) for k in here}
-        for k in sorted(seeds):
+        outputs = [k for k in here if k >= len(step.after)]
+        state = here[: len(here) - len(outputs)]
+        seeds = {k: self._value(results[k]) for k in (*outputs, *state)}
+        for k in here:
             self._flow(results[k], seeds[k])
         with np.errstate(all="ignore"):
             for line in reversed(step.lines):
                 if self.held.keys() & line.outs:
                     self._pull(line)
-        found = {
-            slot: self.held[slot].slot
-            for slot in range(step.inputs + step.state)
-            if slot in self.held
-        }
         if self.xp.native and not self.stack:
             self.ends = self._together()
-        made = {out for line in written.lines for out in line.outs}
-        wanted = [*found.values(), *(a for end in self.ends for a in end.slots if a in made)]
-        back = replace(
-            written,
-            inputs=len(self.known) + len(seeds) - len(state),
-            state=len(state),
-            after=tuple([found[slot] for slot in _state(step) if slot in found]),
-            output=tuple(dict.fromkeys(wanted)),
-        )
         slots = {k: g.slot for k, g in seeds.items()}
+        found = {slot: g.slot for slot, g in self.held.items()}  # where no line has pulled it on
+        back = self._written(len(outputs), len(state), found)
         return Back(back, len(self.known), self.outside, slots, found, tuple(self.ends))
+
+    def _written(self, outputs: int, state: int, found: dict[Slot, Slot]) -> Step:
+        """The lines so far as a step, whose outputs are all that is wanted of it."""
+        written, step = self.writer.step, self.step
+        made = {out for line in written.lines for out in line.outs}
+        ended = (a for end in self.ends for a in end.slots if a in made)
+        before = range(step.inputs, step.inputs + step.state)
+        return replace(
+            written,
+            inputs=len(self.known) + outputs,
+            state=state,
+            after=tuple([found[slot] for slot in before if slot in found]),
+            output=tuple(dict.fromkeys([*found.values(), *ended])),
+        )
 
     # ---- one line ----------------------------------------------------------------------------
 
@@ -175,19 +180,41 @@ class _Sweep:
                     self._deliver(line, k, g)
 
     def _pull_outside(self, line: Line, k: int, rule: Callable[..., Any], g: Traced) -> None:
-        """Pull a cotangent to a value from outside: by lines if what these give may wait."""
+        """Pull a cotangent to a value from outside: by lines, unless the rule runs apart."""
+        if self._stacks(line, k):
+            self._end(line, k, rule, g, stacked=True)
+            return
         before = len(self.writer.step.lines)
         try:
-            if self.stack:
-                raise Unwritable("the rule runs once, for all steps")
-            (found,) = self._run(line, [g], [i == k for i in range(k + 1)])[k:]
+            found = self._run(line, [g], [i == k for i in range(k + 1)])[k]
             if isinstance(found, Later):
                 frozen(found.params)  # or raises, if they hold values of the step
-            if found is not None:
-                self._deliver(line, k, found)
-        except Exception:
+        except Exception:  # a rule that is not made of ops alone
             del self.writer.step.lines[before:]
             self._end(line, k, rule, g)
+        else:
+            if found is not None:
+                self._deliver(line, k, found)
+
+    def _stacks(self, line: Line, k: int) -> bool:
+        """Whether a rule can run once, on what it reads of all steps."""
+        wanted: tuple[int, ...] = line.op.stacks.get(k, ())
+        others = [line.args[i] for i in wanted]
+        return (
+            self.stack
+            and k in line.op.stacks
+            and len(self.step.shape_of(line.args[k])) <= 2
+            and all(isinstance(a, int) and a not in self.outside for a in others)
+        )
+
+    def _end(
+        self, line: Line, k: int, rule: Callable[..., Any], g: Traced, stacked: bool = False
+    ) -> None:
+        """Note that a rule's run ends in a value from outside."""
+        y, xs = arguments(self.step, line, [*line.outs], [*line.args])
+        args = tuple([a if isinstance(a, (int, Number)) else Number(a) for a in (g.slot, y, *xs)])
+        slot, place = cast("Slot", line.args[k]), (line.outs[0], k)
+        self.ends.append(End(slot, place, rule, args, line.params, line.op.fit, stacked))
 
     def _carry(self, line: Line, g: Later) -> None:
         """Let what waits for a result wait for the argument; or run it, if it cannot."""
@@ -197,22 +224,6 @@ class _Sweep:
             self._pull(line)
         else:
             self._deliver(line, 0, self._ready(line, 0, later))
-
-    def _end(self, line: Line, k: int, rule: Callable[..., Any], g: Traced) -> None:
-        """Note that a rule's run ends in a value from outside."""
-        y, xs = arguments(self.step, line, [*line.outs], [*line.args])
-        args = tuple([a if isinstance(a, (int, Number)) else Number(a) for a in (g.slot, y, *xs)])
-        wanted: tuple[int, ...] = line.op.stacks.get(k, ())
-        others = [line.args[i] for i in wanted]
-        stacked = (
-            self.stack
-            and k in line.op.stacks
-            and len(self.step.shape_of(line.args[k])) <= 2
-            and all(isinstance(a, int) and a not in self.outside for a in others)
-        )
-        slot = cast("Slot", line.args[k])
-        place = line.outs[0], k
-        self.ends.append(End(slot, place, rule, args, line.params, line.op.fit, stacked))
 
     def _cotangents(self, line: Line, gs: list[Any], needs: Sequence[bool]) -> Sequence[Any]:
         """What a line's rules give for the arguments that need a cotangent, None for others."""
@@ -237,6 +248,8 @@ class _Sweep:
         """What a rule gave, made ready to flow on, unless it may wait."""
         slot, fit = cast("Slot", line.args[k]), line.op.fit
         waits = slot in self.waiting or (slot in self.carriers and fit is None)
+        if isinstance(g, Later) and self.stack and g.op in (sum_to, column_sum):
+            g = g.run()  # what is added up before the loop ends, or after
         if g is None or (waits and isinstance(g, (Traced, Later))):
             return g
         return ready(g, fit, self.step.shapes[slot])
@@ -287,7 +300,3 @@ class _Sweep:
             self.held[slot] = ops.add(self.held[slot], g)
         else:
             self.held[slot] = g
-
-
-def _state(step: Step) -> range:
-    return range(step.inputs, step.inputs + step.state)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import Array, array_types, is_array
+from minigrad.backend import Array, Backend, array_types, is_array
 from minigrad.op import Op
 from minigrad.ops.arguments import constant, promoted
 from minigrad.tape import mode
@@ -51,19 +51,35 @@ class Step:
     """What one run of a step did.
 
     The slots are numbered: inputs first, then the parts of the state, then constants and results
-    as they came. `shapes`, `dtypes` and `active` (whether a gradient may flow there) have one
-    entry a slot.
+    as they came. `shapes`, `dtypes`, `backends` and `active` (whether a gradient may flow there)
+    have one entry a slot.
     """
 
     inputs: int
     state: int
     shapes: list[tuple[int, ...]]
     dtypes: list[str]
+    backends: list[Backend]
     active: list[bool]
     constants: dict[Slot, Any]  # Tensors and arrays from outside
     lines: list[Line]
     after: tuple[Slot, ...] = ()  # the next state
     output: tuple[Slot, ...] = ()
+
+    def add(self, shape: tuple[int, ...], dtype: str, backend: Backend, active: bool) -> Slot:
+        """A new slot."""
+        self.shapes.append(shape)
+        self.dtypes.append(dtype)
+        self.backends.append(backend)
+        self.active.append(active)
+        return len(self.shapes) - 1
+
+    def copy(self) -> Step:
+        """A step to which slots can be added; it has the same lines."""
+        lists = {
+            name: [*getattr(self, name)] for name in ("shapes", "dtypes", "backends", "active")
+        }
+        return replace(self, **lists)
 
     def bare(self) -> Step:
         """The step without its constants' values, which its code does not depend on."""
@@ -172,7 +188,7 @@ class Writer:
     """Runs a step on arrays, and writes down what it does."""
 
     def __init__(self, inputs: Sequence[Tensor], state: Sequence[Tensor]) -> None:
-        self.step = Step(len(inputs), len(state), [], [], [], {}, [])
+        self.step = Step(len(inputs), len(state), [], [], [], [], {}, [])
         self.values: list[Array] = []
         self.several: list[bool] = []  # whether the op of a line gives a tuple
         self.open = True  # until the step has run
@@ -184,11 +200,10 @@ class Writer:
 
     def new(self, data: Array, active: bool) -> Traced:
         """A value that was not there before."""
-        self.step.shapes.append(data.shape)
-        self.step.dtypes.append(data.dtype.char)
-        self.step.active.append(active and data.dtype.kind in "fc")
+        flows = active and data.dtype.kind in "fc"
         self.values.append(data)
-        return Traced(self, len(self.values) - 1)
+        backend = array_types[type(data)]
+        return Traced(self, self.step.add(data.shape, data.dtype.char, backend, flows))
 
     def write(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
         """Run one op, and note it."""
@@ -208,7 +223,8 @@ class Writer:
 
     def fitted(self, op: Op, operands: list[Slot | Number]) -> list[Slot | Number]:
         """The arguments of an op, those in dtypes that it does not take so cast by lines."""
-        if op.fit is None:
+        kinds = {self.step.dtypes[a] for a in operands if isinstance(a, int)}
+        if op.fit is None or (len(kinds) == 1 and kinds <= {"f", "d"}):
             return operands
         arrays = [self.values[a] if isinstance(a, int) else a.value for a in operands]
         trios = zip(operands, arrays, promoted(arrays, op), strict=True)

@@ -119,9 +119,7 @@ def blocked(step: Step, wanted: Collection[Slot]) -> Step:
 
 class _Blocking:
     def __init__(self, step: Step, wanted: Collection[Slot]) -> None:
-        self.step = replace(
-            step, shapes=[*step.shapes], dtypes=[*step.dtypes], active=[*step.active]
-        )
+        self.step = step.copy()
         self.wanted = wanted
         self.maker = {out: line for line in step.lines for out in line.outs}
         self.readers: dict[Slot, list[Line]] = defaultdict(list)
@@ -171,12 +169,10 @@ class _Blocking:
         """The line of a block, and what takes apart what it gives."""
         if not block.packed:
             return [Line(block, block.reads, {}, block.gives)]
-        whole = len(self.step.shapes)
-        self.step.shapes.append((block.room,))
-        self.step.dtypes.append(self.step.dtypes[block.gives[0]])
-        self.step.active.append(False)
+        step, first = self.step, block.gives[0]
+        whole = step.add((block.room,), step.dtypes[first], step.backends[first], active=False)
         pieces = [
-            Line(_piece_op, (whole,), {"begin": begin, "shape": self.step.shapes[slot]}, (slot,))
+            Line(_piece_op, (whole,), {"begin": begin, "shape": step.shapes[slot]}, (slot,))
             for slot, begin in block.begins.items()
         ]
         return [Line(block, block.reads, {}, (whole,)), *pieces]
