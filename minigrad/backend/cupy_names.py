@@ -73,6 +73,7 @@ METHODS = _table(
     tolist
     transpose
     var        axis dtype out ddof keepdims
+    view       dtype
     """
 )
 _ATTRIBUTES = "T dtype flags itemsize nbytes ndim shape size strides"

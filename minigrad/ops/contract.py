@@ -59,8 +59,21 @@ def _matmul_forward(xp: Any, a: Array, b: Array) -> Array:
     # one product instead of one per leading index
     if a.ndim > 2 and b.ndim == 2:
         return xp.matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[1])
-    if a.ndim == 2 and b.ndim == 3 and b.swapaxes(0, 1).flags.c_contiguous:  # lies as (n, T, B)
-        return xp.matmul(a, _columns(b)).reshape(len(a), len(b), b.shape[2]).swapaxes(0, 1)
+    if a.ndim == 2 and b.ndim == 3:
+        return _product_of_steps(xp, a, b)
+    return xp.matmul(a, b)
+
+
+def _product_of_steps(xp: Any, a: Array, b: Array) -> Array:
+    """A bₜ for b (T, n, B), which may lie in memory as (n, T, B) or as (T, B, n)."""
+    steps, inner, columns = b.shape
+    if b.swapaxes(0, 1).flags.c_contiguous:
+        return xp.matmul(a, _columns(b)).reshape(len(a), steps, columns).swapaxes(0, 1)
+    if b.swapaxes(1, 2).flags.c_contiguous:
+        rows = b.swapaxes(1, 2).reshape(-1, inner)
+        if columns == 1:
+            return xp.matmul(rows, a.T)[:, :, None]
+        return xp.matmul(a, rows.T).reshape(len(a), steps, columns).swapaxes(0, 1)
     return xp.matmul(a, b)
 
 
@@ -143,7 +156,7 @@ def _spread_columns(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _affine_forward(xp: Any, weight: Array, x: Array, b: Array) -> Array:
-    return _plus(xp.matmul(weight, x), b[:, None] if b.ndim == 1 else b)
+    return _plus(_matmul_forward(xp, weight, x), b[:, None] if b.ndim == 1 else b)
 
 
 def _affine_rule_b(g: Any, _y: Any, _w: Any, _x: Any, b_shape: tuple[int, ...]) -> Any:

@@ -213,9 +213,20 @@ def _split_rule(gs: Any, _ys: Any, x_shape: Shape, *, sizes: tuple[int, ...], di
 
 
 split_op = JointOp("split", _split_forward, _split_rule, several=True)
+
+
+def _cat_forward(xp: Any, *xs: Array, dim: int, **_: Any) -> Array:
+    if xs[0].flags.c_contiguous:
+        return xp.concatenate(xs, axis=dim)
+    strides = xs[0].strides  # joined as they lie, which is quicker than to turn them
+    order = sorted(range(xs[0].ndim), key=lambda axis: -strides[axis])
+    joined = xp.concatenate([x.transpose(order) for x in xs], axis=order.index(dim))
+    return joined.transpose(_inverse(tuple(order)))
+
+
 cat_op = JointOp(
     "cat",
-    lambda xp, *xs, dim, **_: xp.concatenate(xs, axis=dim),
+    _cat_forward,
     lambda g, _y, *_xs, dim, sizes: split_op(g, sizes=sizes, dim=dim),
 )
 _unbind = JointOp(

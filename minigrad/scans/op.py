@@ -17,7 +17,7 @@ from minigrad.scans.replay import pull_recorded, run_lines
 from minigrad.scans.reverse import Back, End, reverse
 from minigrad.scans.stacks import Stacks
 from minigrad.scans.step import Slot, Step
-from minigrad.scans.text import Text, over_time
+from minigrad.scans.text import Text, as_seen, over_time
 from minigrad.tensor import Tensor
 
 KNOWN = 256  # loops that are kept
@@ -165,7 +165,7 @@ class ScanOp(Op):
     def _run(self, saved: list[tuple[Array, ...]] | None, xp: Backend, *xs: Array) -> Any:
         loops = loops_of(self.step, xp)
         run = loops.forward if saved is None else loops.saving
-        ys = [xp.empty((len(self.steps), *shape), dtype) for shape, dtype in self.results]
+        ys = [as_seen(xp, self.steps, shape, dtype) for shape, dtype in self.results]
         state = run(self.steps, *self._parts(xs), saved, ys)
         return (*ys, *state)
 

@@ -53,6 +53,16 @@ def over_time(xp: Backend, steps: range, shape: tuple[int, ...], dtype: Any) -> 
     return xp.empty((shape[0], count, shape[1]), dtype).swapaxes(0, 1)
 
 
+def as_seen(xp: Backend, steps: range, shape: tuple[int, ...], dtype: Any) -> Any:
+    """A buffer (T, …) for an output at every step: that of columns, (T, H, B), lies as (T, B, H).
+
+    So does what a layer's user sees; what reads it next, a loss or a product, goes straight on.
+    """
+    if len(shape) != 2:
+        return xp.empty((len(steps), *shape), dtype)
+    return xp.empty((len(steps), *shape[::-1]), dtype).swapaxes(1, 2)
+
+
 def numbered(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{k}" for k in range(count)]
 

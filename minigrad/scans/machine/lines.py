@@ -113,14 +113,25 @@ class Lines:
         """A view of a value, or a copy, that lies side by side."""
         if view.is_dense:
             return view
-        shape = "_".join(map(str, view.shape))
-        return self._copied(view, f"e{slot}_{note}_{shape}", slot in self.fixed)
+        name = "_".join(map(str, (f"e{slot}", note, *view.shape)))
+        return self._copied(view, name, slot in self.fixed)
+
+    def _known(self, slot: Slot) -> View:
+        """Where a value is; a matrix of which the code learns how it lies is copied if it must."""
+        view = self.at[slot]
+        if not all(isinstance(stride, int) for stride in view.strides):
+            (rows, columns), (down, along) = view.shape, view.strides
+            room = self._room(f"f{slot}_room", view.shape)
+            given = f"{rows}, {columns}, {view.at}, {down}, {along}, {room.at}"
+            self.body.append(f"const T *const f{slot} = dense({given});")
+            self.at[slot] = dense(f"f{slot}", view.shape)
+        return self.at[slot]
 
     # ---- ops ---------------------------------------------------------------------------------
 
     def _view(self, line: Line) -> None:
         (x,) = line.slots
-        found = seen_through(line.op.forward, self.at[x], line.params)
+        found = seen_through(line.op.forward, self._known(x), line.params)
         if not found:
             found = seen_through(line.op.forward, self._dense(x, self.at[x]), line.params)
         if len(found) != len(line.outs):
@@ -137,7 +148,7 @@ class Lines:
             raise Unfit
         offset = 0
         for slot in line.slots:
-            view = self.at[slot]
+            view = self._known(slot)
             if line.op is stack_op:  # with the new axis
                 view = View(
                     view.at,
@@ -151,7 +162,7 @@ class Lines:
     def _product(self, line: Line) -> None:
         """W x, and W x + b: b is copied first, and the product added."""
         op, (a, b, *bias) = line.op, line.slots
-        out, x, y = self._made(line.outs[0]), self.at[a], self.at[b]
+        out, x, y = self._made(line.outs[0]), self._known(a), self._known(b)
         result = out
         if op is linear_op:  # x Wᵀ of rows x
             n = x.shape[-1]
@@ -186,7 +197,7 @@ class Lines:
         common = self._lane_shape(slot, lanes)
         pointers: list[str] = []
         for slot, lanes in zip(line.slots, kernel.inputs, strict=True):
-            for k, part in enumerate(self._lanes(self.at[slot], lanes)):
+            for k, part in enumerate(self._lanes(self._known(slot), lanes)):
                 pointers.append(self._dense(slot, part.spread(common), str(k)).at)
         after: list[str] = []
         for slot, lanes in outs:
@@ -225,7 +236,7 @@ class Lines:
         operands = (*kernel.inputs, *kernel.outputs)
         arrays: list[tuple[str, int, int]] = []
         for k, (slot, operand) in enumerate(zip((*line.slots, *line.outs), operands, strict=True)):
-            view = self._made(slot) if k >= len(line.slots) else self.at[slot]
+            view = self._made(slot) if k >= len(line.slots) else self._known(slot)
             if kernel.axis == -2 and "," in operand.axes:
                 view = view.permuted((1, 0))
             if view.shape != shapes[operand.axes]:
@@ -248,7 +259,7 @@ class Lines:
 
     def _sum(self, line: Line) -> None:
         (x,), (out,) = line.slots, line.outs
-        view, axes = self.at[x], self._summed(line)
+        view, axes = self._known(x), self._summed(line)
         kept = [a for a in range(len(view.shape)) if a not in axes]
         view = view.permuted([*kept, *sorted(axes)])
         to = self._made(out)

@@ -27,6 +27,11 @@ def _pointers(count: int) -> type[ctypes.Array[Any]]:
     return ctypes.c_void_p * count
 
 
+@functools.cache
+def _extents(count: int) -> type[ctypes.Array[Any]]:
+    return ctypes.c_ssize_t * count
+
+
 class Saved(NamedTuple):
     """What a loop forward leaves for the loop back: its arrays by name."""
 
@@ -48,12 +53,10 @@ class Forward:
         made = {out for line in step.lines for out in line.outs}
         if not set(step.after) <= made or len({*step.after}) != len(step.after):
             raise Unfit
-        outputs = dict(reversed([(slot, k) for k, slot in enumerate(step.output)]))
-        self.output_of = {slot: k for slot, k in outputs.items() if slot in made}
         wanted = {slot for slot in (*kept, *step.after) if slot in made}
         self.lasting: dict[Slot, int] = {}  # where each begins, for one step
         self.room = 0
-        for slot in sorted(wanted - self.output_of.keys()):
+        for slot in sorted(wanted):
             self.lasting[slot] = self.room
             self.room += padded(_size(step, slot))
         self.code = Code(NUMBERS[self.dtype.char])
@@ -63,13 +66,11 @@ class Forward:
         """Where a value of step t is, if it has a place for each step; or one from outside."""
         step, shape, size = self.step, self.step.shapes[slot], _size(self.step, slot)
         if slot < step.inputs:
-            at = f"({code.array(f'x{slot}')} + {t} * {size})"
-        elif slot in self.state:
+            return code.timed(f"x{slot}", shape)
+        if slot in self.state:
             at = f"s{slot}"
         elif slot in step.constants:
             at = code.array(f"c{slot}")
-        elif slot in self.output_of:
-            at = f"({code.array(f'y{self.output_of[slot]}')} + {t} * {size})"
         else:
             at = f"({code.array('saved')} + count * {self.lasting[slot]} + {t} * {size})"
         return dense(at, shape)
@@ -81,16 +82,16 @@ class Forward:
             code,
             step,
             {slot: self.place(code, slot) for slot in given},
-            {slot: self.place(code, slot) for slot in (*self.output_of, *self.lasting)},
+            {slot: self.place(code, slot) for slot in self.lasting},
             step.constants,
         )
         for slot in self.state:
             code.before.append(f"const T *s{slot} = {code.array(f'init{slot}')};")
         code.body += lines.body
         for k, slot in enumerate(step.output):
-            if self.output_of.get(slot) != k:
-                target = f"({code.array(f'y{k}')} + t * {_size(step, slot)})"
-                code.body.append(assigned(dense(target, step.shapes[slot]), lines.at[slot]))
+            code.body.append(
+                assigned(_as_seen(code.array(f"y{k}"), step.shapes[slot]), lines.at[slot])
+            )
         for slot, after in zip(self.state, step.after, strict=True):
             code.body.append(f"s{slot} = {lines.at[after].at};")
         return code.loop()
@@ -100,9 +101,9 @@ class Forward:
     ) -> list[Array]:
         """As the loop in Python; what the way back reads is saved all at once."""
         step = self.step
-        arrays = {f"x{k}": self._numbers(x) for k, x in enumerate(inputs)}
-        arrays |= _named("init", self.state, map(self._numbers, state))
-        arrays |= _named("c", step.constants, map(self._numbers, constants))
+        arrays = {f"x{k}": self.numbers(x, x.ndim == 3) for k, x in enumerate(inputs)}
+        arrays |= _named("init", self.state, map(self.numbers, state))
+        arrays |= _named("c", step.constants, map(self.numbers, constants))
         arrays |= {f"y{k}": y for k, y in enumerate(outputs)}
         arrays["saved"] = np.empty(len(steps) * self.room, self.dtype)
         call(self.run, self.code, self.blas, steps, slice(0, len(steps)), arrays)
@@ -110,15 +111,13 @@ class Forward:
             saved.append(Saved(steps, arrays))
         return [self._at_all(arrays, slot, len(steps))[steps[-1]].copy() for slot in step.after]
 
-    def _numbers(self, x: Array) -> Array:
-        """An argument as the loop reads it: dense, masks as 1 and 0."""
-        return np.ascontiguousarray(x, self.dtype)
+    def numbers(self, x: Array, strided: bool = False) -> Array:
+        """An argument as the loop reads it: masks as 1 and 0, and dense if it must be."""
+        return np.asarray(x, self.dtype) if strided else np.ascontiguousarray(x, self.dtype)
 
     def _at_all(self, arrays: Arrays, slot: Slot, count: int) -> Array:
         """A value at every step, (T, …)."""
         shape = (count, *self.step.shapes[slot])
-        if slot in self.output_of:
-            return arrays[f"y{self.output_of[slot]}"].reshape(shape)
         begin = count * self.lasting[slot]
         return arrays["saved"][begin : begin + count * _size(self.step, slot)].reshape(shape)
 
@@ -199,8 +198,7 @@ class Backward:
                 code.before.append(f"const T *h{k} = {code.array(f'given{k}')};")
                 places[slot] = dense(f"h{k}", shape)
             else:
-                gy = code.array(f"gy{k - count}")
-                places[slot] = dense(f"({gy} + t * {dense('', shape).size})", shape)
+                places[slot] = code.timed(f"gy{k - count}", shape)
         return places
 
     def _carry(self, k: int) -> View:
@@ -245,10 +243,10 @@ class Backward:
         step, dtype = self.step, self.forward.dtype
         steps, arrays = saved[0]
         arrays = {**arrays}
-        for k, g in enumerate((*state, *gs)):
-            if g is not None:
-                name = f"given{k}" if k < len(state) else f"gy{k - len(state)}"
-                arrays[name] = np.ascontiguousarray(g, dtype)
+        given = {f"given{k}": g for k, g in enumerate(state) if g is not None}
+        arrays |= {name: np.ascontiguousarray(g, dtype) for name, g in given.items()}
+        given = {f"gy{k}": g for k, g in enumerate(gs) if g is not None}
+        arrays |= {name: self.forward.numbers(g, g.ndim == 3) for name, g in given.items()}
         carried = [
             np.empty(step.shapes[slot], dtype) if slot in self.back.found else None
             for slot in self.forward.state
@@ -275,8 +273,9 @@ def call(
     dtype = np.dtype(np.float32 if code.number == "float" else np.float64)
     arrays = arrays | {"work": np.empty(code.room, dtype)}
     at = _pointers(len(code.arrays))(*[arrays[n].ctypes.data for n in code.arrays])
+    apart = [stride // dtype.itemsize for name in code.strided for stride in arrays[name].strides]
     numbers = steps.start, steps.step, span.start, span.stop, len(steps)
-    run(*numbers, at, blas.gemm(dtype), blas.gemv(dtype))
+    run(*numbers, at, _extents(len(apart))(*apart), blas.gemm(dtype), blas.gemv(dtype))
 
 
 def number_of(step: Step, given: Any, more: Any) -> np.dtype[Any]:
@@ -296,6 +295,12 @@ def _over_time(name: str, shape: tuple[int, ...]) -> View:
     if len(shape) != 2 or shape[1] == 1:
         return dense(f"({name} + t * {dense('', shape).size})", shape)
     return View(f"({name} + t * {shape[1]})", shape, (f"count * {shape[1]}", 1))
+
+
+def _as_seen(name: str, shape: tuple[int, ...]) -> View:
+    """A step's place in an output, as `as_seen` lays it."""
+    view = dense(f"({name} + t * {math.prod(shape)})", shape[::-1])
+    return view.permuted((1, 0)) if len(shape) == 2 else dense(view.at, shape)
 
 
 def _named(prefix: str, slots: Any, arrays: Any) -> Arrays:

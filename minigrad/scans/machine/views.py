@@ -19,7 +19,7 @@ class View(NamedTuple):
 
     at: str
     shape: Shape
-    strides: tuple[int | str, ...]  # text where they depend on the number of steps
+    strides: tuple[int | str, ...]  # text where they are known only when the code runs
 
     @property
     def size(self) -> int:
@@ -103,6 +103,12 @@ def merged(views: Sequence[View]) -> tuple[list[int], list[list[int | str]]]:
 
 def assigned(to: View, source: View, how: str = "=") -> str:
     """The statement that copies numbers, or (how="+=") adds them to others."""
+    if how == "=" and len(to.shape) == 2:
+        if not to.is_dense and to.permuted((1, 0)).is_dense:
+            to, source = to.permuted((1, 0)), source.permuted((1, 0))
+        (rows, columns), (down, along) = source.shape, source.strides
+        if to.is_dense and (isinstance(along, str) or (columns > 1 and along != 1)):
+            return f"fetch({rows}, {columns}, {source.at}, {down}, {along}, {to.at});"
     extents, (into, from_) = merged([to, source])
     if into[-1:] == from_[-1:] == [1]:
         run, n = "add" if how == "+=" else "copy", extents.pop()
