@@ -130,10 +130,10 @@ def _preface(about: dict[str, Any]) -> str:
 
 
 def _tables(results: list[Result]) -> list[str]:
-    peers = _union(results)
-    others = [peer for peer in peers if not is_ours(peer)]
     if results[0].row.peers:
         return [levers(results)]
+    peers = _union(results)
+    others = [peer for peer in peers if not is_ours(peer)]
     parts = [
         _ratios(results, others, Measured.ratio),
         "Time of one, median:",

@@ -265,9 +265,17 @@ def test_a_lever_is_compared_with_its_absence(tmp_path: Path) -> None:
     assert "loses" not in page
 
 
-def test_a_lever_without_its_absence_is_not_timed() -> None:
+def test_a_lever_without_its_absence_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    caches: list[str] = []
+
+    def start(*args: Any, XDG_CACHE_HOME: str) -> Process:
+        caches.append(XDG_CACHE_HOME)
+        return Process(*args)
+
+    monkeypatch.setattr(run, "Process", start)
     row = replace(layer_row(), peers=("nowhere", "minigrad"))
     assert run.Benchmark([], PLAN, threads=1).run(row).measured is None
+    assert len(set(caches)) == 2  # each its own, which is empty
 
 
 def test_settings_stand_before_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
