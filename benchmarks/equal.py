@@ -13,8 +13,8 @@ REFERENCES = ["torch", "hand", "jax", "minigrad:loop", "minigrad"]  # the first 
 
 
 def reference_among(peers: list[str]) -> str | None:
-    """The peer with which the others are compared."""
-    return next((peer for peer in REFERENCES if peer in peers), None)
+    """The peer with which the others are compared: the first, where none of these is there."""
+    return next((peer for peer in [*REFERENCES, *peers] if peer in peers), None)
 
 
 def difference(found: Results, expected: Results) -> str | None:

@@ -70,6 +70,12 @@ def user_cell(kind: str, size: tuple[int, int, int, int]) -> Arrays:
     return arrays
 
 
+def masked(kind: str, size: tuple[int, int, int, int], mask: str) -> Arrays:
+    """As `layer`; a peer makes the mask from its name."""
+    del mask
+    return layer(kind, size)
+
+
 def char_lm(steps: int, batch: int, vocabulary: int, embedding: int, hidden: int) -> Arrays:
     """Characters (T, B) and the ones that follow, an embedding, two LSTM layers, and a head."""
     draw = Draw()
@@ -106,8 +112,10 @@ def operation(kind: str, shape: tuple[int, ...]) -> Arrays:
     """x and what the operation takes beside it; `r` has the shape of the result."""
     draw = Draw()
     x = draw.normal(*shape)
-    if kind == "matmul":
-        return {"x": x, "y": draw.normal(*shape), "r": draw.normal(*shape)}
+    alike = {"matmul": "yr", "tanh(x)·y + z": "yzr"}
+    alike |= dict.fromkeys(("softmax", "log-softmax", "standardize columns"), "r")
+    if kind in alike:
+        return {"x": x, **{name: draw.normal(*shape) for name in alike[kind]}}
     if kind == "softmax cross-entropy":
         return {"x": x, "target": draw.integers(shape[1], shape[0])}
     if kind == "layer norm":
@@ -115,8 +123,8 @@ def operation(kind: str, shape: tuple[int, ...]) -> Arrays:
         return {"x": x, "gain": gain, "shift": shift, "r": draw.normal(*shape)}
     if kind == "embedding":
         return {"x": x, "index": draw.integers(shape[0], 4096), "r": draw.normal(4096, shape[1])}
-    if kind == "tanh(x)·y + z":
-        return {"x": x, **{name: draw.normal(*shape) for name in "yzr"}}
+    if kind == "LSTM gates":
+        return {"gates": draw.normal(4 * shape[0], *shape[1:]), "c": x, "r": draw.normal(*shape)}
     reduced = {"sum": (), "sum over axis 0": shape[1:], "max over axis 1": shape[:1]}
     return {"x": x, "r": np.asarray(draw.normal(*reduced[kind]))}
 
@@ -126,6 +134,7 @@ _MAKERS: dict[str, Callable[..., Arrays]] = {
     "inference": layer,
     "stream": layer,
     "user_cell": user_cell,
+    "masked": masked,
     "char_lm": char_lm,
     "chain": chain,
     "mlp": mlp,

@@ -32,14 +32,19 @@ def environment(threads: int) -> dict[str, str]:
 
 
 class Process:
-    """A worker in a `with` block; it starts at once, and `ready` waits for it."""
+    """A worker in a `with` block; it starts at once, and `ready` waits for it.
 
-    def __init__(self, peer: str, threads: int, noisy: bool = False) -> None:
+    Settings of the environment may stand before the peer, as in a shell: `NAME=value minigrad`.
+    """
+
+    def __init__(self, peer: str, threads: int, noisy: bool = False, **settings: str) -> None:
         self.peer = peer
+        *own, name = peer.split()
+        settings |= dict(setting.split("=", 1) for setting in own)
         self.running = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", peer],
+            [sys.executable, "-m", "benchmarks.worker", name],
             cwd=ROOT,
-            env=environment(threads),
+            env={**environment(threads), **settings},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if noisy else subprocess.DEVNULL,

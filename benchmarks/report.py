@@ -70,12 +70,10 @@ def line(result: Result) -> str:
 
 
 def pairs(result: Result) -> Iterator[tuple[str, str]]:
-    """Each way of minigrad with each peer that is not minigrad."""
+    """Each way of minigrad with each peer that is none; of a lever, with it and without."""
     peers = timed(result)
-    for ours in filter(is_ours, peers):
-        for other in peers:
-            if not is_ours(other):
-                yield ours, other
+    ours = peers[1:] if result.row.peers else [peer for peer in peers if is_ours(peer)]
+    return ((one, other) for one in ours for other in peers if other not in ours)
 
 
 def load(measured: Measured) -> str:
@@ -132,6 +130,8 @@ def _preface(about: dict[str, Any]) -> str:
 
 
 def _tables(results: list[Result]) -> list[str]:
+    if results[0].row.peers:
+        return [levers(results)]
     peers = _union(results)
     others = [peer for peer in peers if not is_ours(peer)]
     parts = [
@@ -174,6 +174,22 @@ def _ratios(
             for ours in filter(is_ours, timed(r))
         ],
     )
+
+
+def levers(results: list[Result]) -> str:
+    """What each lever gains: the times without it and with it, and their ratio."""
+
+    def cells(result: Result) -> list[str]:
+        found = result.measured
+        if found is None:
+            return [*result.row.peers, "–", "–", "–"]
+        without, with_it = result.row.peers
+        ratios = [f(found, with_it, without) for f in (Measured.ratio, Measured.processor_ratio)]
+        times = [f"{peer}: {_time(result, peer)}" for peer in (without, with_it)]
+        return [*times, *map(spread, ratios), _load(result)]
+
+    head = ["lever", "without", "with", "ratio", "in processor time", "load"]
+    return table(head, [[result.row.name, *cells(result)] for result in results])
 
 
 def _union(results: list[Result]) -> list[str]:
@@ -223,7 +239,7 @@ def _losses(results: list[Result]) -> list[str]:
         for ours, other in pairs(result):
             assert result.measured is not None
             ratio = result.measured.ratio(ours, other)
-            if not other.startswith(YARDSTICKS) and ratio.low > 1:
+            if not result.row.peers and not other.startswith(YARDSTICKS) and ratio.low > 1:
                 found.append(
                     (ratio.median, f"- {result.row.key}: {ours} ÷ {other}, {spread(ratio)}")
                 )

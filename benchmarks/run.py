@@ -19,11 +19,14 @@ from benchmarks.rows import TITLES, Row, rows
 from benchmarks.turns import Asked, Measured, Plan, measure
 
 ALWAYS = ["minigrad", "native", "hand", "blas"]
-ALWAYS += ["minigrad:loop", "minigrad:fuse", "minigrad:compile", "native:compile"]
+ALWAYS += ["minigrad:loop", "minigrad:compile", "minigrad:unroll", "minigrad:fuse"]
+ALWAYS += ["native:loop", "native:compile", "native:unroll"]
 OTHERS = ["torch", "torch:index", "jax", "autograd", "mygrad", "tinygrad"]
 # Another way to write a task, named after a colon, is there for these tasks only.
 VARIANTS = {
     "loop": ["user_cell"],
+    "scan": ["user_cell"],
+    "unroll": ["user_cell"],
     "fuse": ["operation"],
     "index": ["user_cell"],
     "compile": ["user_cell", "stream", "mlp"],
@@ -58,19 +61,23 @@ class Benchmark:
         """Prepare the row in every peer, compare their results, and time those that are right."""
         result = Result(row)
         with contextlib.ExitStack() as stack:
-            processes = {
-                peer: stack.enter_context(Process(peer, self.threads, self.noisy))
-                for peer in self.peers
-                if peer not in self.absent and _has_variant(peer, row)
-            }
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            processes = {
+                peer: stack.enter_context(self._process(peer, folder))
+                for peer in row.peers or _asked(self.peers, row)
+                if peer not in self.absent
+            }
             prepared = self._prepared(row, self._ready(processes), folder, result)
             right = self._compared(prepared, folder, result)
-            if right:
+            if len(right) >= max(1, len(row.peers)):
                 asked: dict[str, Asked] = {peer: processes[peer] for peer in right}
                 step_s = {peer: result.prepared[peer]["step_s"] for peer in right}
                 result.measured = measure(asked, step_s, self.plan)
         return result
+
+    def _process(self, peer: str, folder: Path) -> Process:
+        """A new process, with an empty cache: its first step compiles what it needs."""
+        return Process(peer, self.threads, self.noisy, XDG_CACHE_HOME=str(folder / peer))
 
     def _ready(self, processes: dict[str, Process]) -> dict[str, Process]:
         """The peers that could be imported: all have done so before the first of them works."""
@@ -116,16 +123,17 @@ class Benchmark:
         return right
 
 
-def _has_variant(peer: str, row: Row) -> bool:
-    _, _, variant = peer.partition(":")
-    return not variant or row.task in VARIANTS[variant]
+def _asked(peers: list[str], row: Row) -> list[str]:
+    """Those of the peers that are meant for the row."""
+    variants = [(peer, peer.partition(":")[2]) for peer in peers]
+    return [peer for peer, name in variants if not name or row.task in VARIANTS[name]]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.run", description=__doc__)
     parser.add_argument("--rows", default=",".join(TITLES), help="workloads, such as W1,W5")
     parser.add_argument("--only", default="", help="rows whose name contains this, such as LSTM")
-    parser.add_argument("--peers", default=",".join(OTHERS), help="beside hand and blas")
+    parser.add_argument("--peers", default=",".join(OTHERS), help="beside minigrad, hand, blas")
     parser.add_argument("--rounds", type=int, default=Plan.rounds, help="calm rounds wanted")
     parser.add_argument("--turn", type=float, default=Plan.turn_s, help="seconds of a turn")
     parser.add_argument("--calm", type=float, default=Plan.calm, help="cores busy for others")
@@ -155,6 +163,8 @@ def main(argv: list[str] | None = None) -> None:
     started = startup.measure(peers, plan, options.threads) if "W7" in workloads else []
     about = report.about(benchmark.versions, benchmark.absent, plan, options.threads)
     paths = report.write(options.out, about, results, started)
+    if compared := [result for result in results if result.row.peers]:
+        print(report.levers(compared))
     print("\n".join(f"wrote {path}" for path in paths), file=sys.stderr)
 
 

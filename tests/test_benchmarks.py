@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import report, run, startup
+import minigrad as mg
+from benchmarks import process, report, run, startup
 from benchmarks.equal import difference, reference_among
 from benchmarks.inputs import arrays_of
 from benchmarks.load import Load, forget_peak, peak_memory_mb
 from benchmarks.peers import hand, minigrad_
 from benchmarks.process import PeerError, Process
-from benchmarks.rows import TITLES, Row, rows
+from benchmarks.rows import KEEPING_NO_PAGES, TITLES, Row, levers, rows
 from benchmarks.turns import Measured, Plan, Spread, measure
+from benchmarks.worker import Worker
 
 SMALL = (3, 2, 4, 5)
 PLAN = run.QUICK
@@ -45,13 +51,54 @@ def test_minigrad_computes_what_is_written_by_hand(task: str, kind: str) -> None
 
 @pytest.mark.parametrize("kind", list(minigrad_.CELLS))
 def test_the_fused_cell_computes_what_the_loops_compute(kind: str) -> None:
-    options: dict[str, Any] = {"kind": kind, "size": SMALL}
-    steps = [
-        getattr(minigrad_, name)(arrays_of("user_cell", options), **options)
-        for name in ("user_cell", "user_cell_loop", "user_cell_compile")
-    ]
-    found, *others = ({k: minigrad_.host(x) for k, x in step().items()} for step in steps)
-    assert [difference(other, found) for other in others] == [None, None]
+    row = Row("W3", kind, "user_cell", {"kind": kind, "size": SMALL})
+    expected = results("minigrad", row)
+    for way in ("loop", "scan", "compile", "unroll", "plain", "called", "called_plain"):
+        assert not difference(results(f"minigrad:{way}", row), expected)
+
+
+def results(peer: str, row: Row) -> dict[str, Any]:
+    """What a peer computes in this process."""
+    worker = Worker(peer.rsplit(maxsplit=1)[-1])
+    step = getattr(worker.module, row.task + worker.suffix)
+    found = step(arrays_of(row.task, row.options), **row.options)()
+    return {name: np.array(worker.module.host(x)) for name, x in found.items()}
+
+
+def small(row: Row) -> Row:
+    """The same with less to do."""
+    sizes = {"size": SMALL, "shape": (6, 5), "widths": (6, 5, 4), "steps": 3, "hidden": 4}
+    return replace(row, options={name: sizes.get(name, x) for name, x in row.options.items()})
+
+
+def one_of_each_lever() -> list[Row]:
+    return list({(row.peers, row.task): small(row) for row in reversed([*levers()])}.values())
+
+
+@pytest.fixture
+def native_kernels() -> Iterator[None]:
+    """To be switched on and off, by importing peers, too."""
+    if shutil.which(os.environ.get("CC", "cc")) is None:
+        pytest.skip("there is no C compiler")
+    yield
+    mg.use_native(False)
+
+
+@pytest.mark.usefixtures("native_kernels")
+@pytest.mark.parametrize("row", one_of_each_lever(), ids=lambda row: row.name)
+def test_a_lever_changes_no_result(row: Row) -> None:
+    found: list[dict[str, Any]] = []
+    for peer in row.peers:
+        mg.use_native("native" in peer)
+        found.append(results(peer, row))
+    assert not difference(found[1], found[0])
+
+
+@pytest.mark.usefixtures("native_kernels")
+def test_a_loop_that_compiles_too_long_is_left_out() -> None:
+    kind, size = "layer-norm LSTM", (100, *SMALL[1:])
+    with pytest.raises(NotImplementedError, match="the C compiler takes"):
+        results("native:unroll", Row("W3", kind, "user_cell", {"kind": kind, "size": size}))
 
 
 def _difference(task: str, options: dict[str, Any], name: str) -> str | None:
@@ -98,7 +145,8 @@ def test_equal_results_pass_and_a_yardstick_has_none() -> None:
 def test_the_reference_is_torch_then_hand() -> None:
     assert reference_among(["minigrad", "hand", "torch"]) == "torch"
     assert reference_among(["minigrad", "blas", "hand"]) == "hand"
-    assert reference_among(["blas"]) is None
+    assert reference_among(["native", "native:compile"]) == "native"
+    assert reference_among([]) is None
 
 
 # ---- turns -------------------------------------------------------------------------------------
@@ -202,6 +250,46 @@ def test_an_unequal_result_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "refused" in report.line(result)
 
 
+def test_a_lever_is_compared_with_its_absence(tmp_path: Path) -> None:
+    row = replace(layer_row(), peers=(KEEPING_NO_PAGES, "minigrad"))
+    result = run.Benchmark(OWN, PLAN, threads=1).run(row)
+    assert report.timed(result) == list(row.peers)
+    assert list(report.pairs(result)) == [("minigrad", KEEPING_NO_PAGES)]
+    table = report.levers([result, run.Result(row)])
+    assert f"| {KEEPING_NO_PAGES}: " in table
+    assert table.endswith("| minigrad | – | – | – |")
+    about = report.about({}, {}, PLAN, threads=1)
+    text, _ = report.write(tmp_path, about, [result], [])
+    page = text.read_text(encoding="utf-8")
+    assert "| lever | without | with |" in page
+    assert "loses" not in page
+
+
+def test_a_lever_without_its_absence_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    caches: list[str] = []
+
+    def start(*args: Any, XDG_CACHE_HOME: str) -> Process:
+        caches.append(XDG_CACHE_HOME)
+        return Process(*args)
+
+    monkeypatch.setattr(run, "Process", start)
+    row = replace(layer_row(), peers=("nowhere", "minigrad"))
+    assert run.Benchmark([], PLAN, threads=1).run(row).measured is None
+    assert len(set(caches)) == 2  # each its own, which is empty
+
+
+def test_settings_stand_before_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def start(command: list[str], env: dict[str, str], **_options: Any) -> None:
+        seen.update(env, command=command)
+
+    monkeypatch.setattr(process.subprocess, "Popen", start)
+    Process("A=1 B=2=3 minigrad:loop", 1, C="4")
+    assert [seen[name] for name in "ABC"] == ["1", "2=3", "4"]
+    assert seen["command"][-1] == "minigrad:loop"
+
+
 def test_a_peer_that_fails_is_reported() -> None:
     row = Row("W1", "none", "layer", {"kind": "LSTM", "size": (3, 2, 4, -5)})
     result = run.Benchmark(["hand"], PLAN, threads=1).run(row)
@@ -232,4 +320,4 @@ def test_every_workload_has_rows_whose_inputs_can_be_drawn() -> None:
     assert {row.workload for row in found} == set(TITLES) - {"W7"}
     assert len({row.key for row in found}) == len(found)
     with pytest.raises(SystemExit, match="unknown workloads"):
-        rows(["W1", "W9"])
+        rows(["W1", "W10"])

@@ -1,24 +1,27 @@
-"""minigrad; `:loop` is a user's naive loop in ordinary ops, `:fuse` and `:compile` use these."""
+"""minigrad; a suffix such as `_loop` is another way to write a task, `minigrad:loop`."""
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable, Iterable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 import minigrad as mg
 from benchmarks.peers import minigrad_cells
-from benchmarks.peers.equations import CELLS, state_parts
+from benchmarks.peers.equations import CELLS, LAYERS, state_parts
 from minigrad import nn
 from minigrad.nn import functional
+from minigrad.nn.cells.lstm import lstm_gates
 
 Arrays = dict[str, Any]
 Step = Callable[[], dict[str, Any]]
 Size = tuple[int, int, int, int]
 VERSION = f"minigrad {mg.__version__}"
-LAYERS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
-CELL_LAYERS = {"RNN": nn.RNNCell, "GRU": nn.GRUCell, "LSTM": nn.LSTMCell}
+LAYER_MODULES = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
+CELL_MODULES = {"RNN": nn.RNNCell, "GRU": nn.GRUCell, "LSTM": nn.LSTMCell}
 
 
 def host(x: mg.Tensor) -> Any:
@@ -37,6 +40,10 @@ def load(module: nn.Module, arrays: Arrays) -> dict[str, mg.Tensor]:
     return parameters
 
 
+def as_it_stands(function: Any) -> Any:
+    return function
+
+
 def clear(leaves: Iterable[mg.Tensor]) -> None:
     for one in leaves:
         one.grad = None
@@ -46,18 +53,35 @@ def clear(leaves: Iterable[mg.Tensor]) -> None:
 
 
 def layer(arrays: Arrays, kind: str, size: Size) -> Step:
-    return _layer_training(LAYERS[kind](size[2], size[3]), arrays)
+    return _module_training(LAYER_MODULES[kind](size[2], size[3]), arrays)
 
 
-def _layer_training(module: nn.Module, arrays: Arrays) -> Step:
+def masked(arrays: Arrays, kind: str, size: Size, mask: str) -> Step:
+    """Rows of several lengths; some that start anew at some steps; or units that stay as is."""
+    steps, batch, *widths = size
+    zoneout = 0.1 if mask == "zoneout" else 0.0
+    module = LAYER_MODULES[kind](*widths, zoneout=zoneout, generator=mg.Generator(0))
+    given: Arrays = {
+        "lengths": {"lengths": [steps * (k + 1) // batch for k in range(batch)]},
+        "resets": {"reset": np.arange(steps)[:, None] % 10 == np.arange(batch)},
+        "zoneout": {},
+    }
+    return _module_training(module, arrays, **given[mask])
+
+
+def _module_training(module: nn.Module, arrays: Arrays, **given: Any) -> Step:
     leaves = {name.removesuffix("_l0"): p for name, p in load(module, arrays).items()}
-    leaves["x"] = x = leaf(arrays["x"])
-    r = mg.tensor(arrays["r"])
+    return _training(lambda x: module(x, **given)[0], arrays, leaves)
+
+
+def _training(outputs: Callable[[mg.Tensor], mg.Tensor], arrays: Arrays, leaves: Arrays) -> Step:
+    """Loss and gradients of a function of x, and of the leaves that it is closed over."""
+    x, r = leaf(arrays["x"]), mg.tensor(arrays["r"])
+    leaves = {"x": x, **leaves}
 
     def run() -> dict[str, Any]:
         clear(leaves.values())
-        y, _ = module(x)
-        loss = (y * r).sum()
+        loss = (outputs(x) * r).sum()
         loss.backward()
         gradients = {name: one.grad.reshape(arrays[name].shape) for name, one in leaves.items()}
         return {"loss": loss, **gradients}
@@ -66,7 +90,7 @@ def _layer_training(module: nn.Module, arrays: Arrays) -> Step:
 
 
 def inference(arrays: Arrays, kind: str, size: Size) -> Step:
-    module = LAYERS[kind](size[2], size[3]).eval()
+    module = LAYER_MODULES[kind](size[2], size[3]).eval()
     load(module, arrays)
     x = mg.tensor(arrays["x"])
 
@@ -78,7 +102,7 @@ def inference(arrays: Arrays, kind: str, size: Size) -> Step:
 
 
 def _stream(arrays: Arrays, kind: str, size: Size, compiled: bool) -> Step:
-    cell = CELL_LAYERS[kind](size[2], size[3]).eval()
+    cell = CELL_MODULES[kind](size[2], size[3]).eval()
     load(cell, arrays)
     step = mg.compile(cell) if compiled else cell
     x = mg.tensor(arrays["x"][0])
@@ -105,7 +129,7 @@ def stream_compile(arrays: Arrays, kind: str, size: Size) -> Step:
 
 
 def user_cell(arrays: Arrays, kind: str, size: Size) -> Step:
-    return _layer_training(nn.Recurrent(minigrad_cells.CELLS[kind], size[2], size[3]), arrays)
+    return _module_training(nn.Recurrent(minigrad_cells.CELLS[kind], size[2], size[3]), arrays)
 
 
 class Functions:
@@ -124,31 +148,87 @@ class Functions:
         return functional.layer_norm(x, gain.shape, gain, shift)
 
 
-def _user_cell(arrays: Arrays, kind: str, size: Size, compiled: bool) -> Step:
-    r = mg.tensor(arrays.pop("r"))
-    leaves = {name: leaf(value) for name, value in arrays.items()}
-    cell = mg.compile(CELLS[kind]) if compiled else CELLS[kind]
+def plain_cells() -> dict[str, Any]:
+    """The cells of minigrad_cells.py as they are without @fuse."""
+    with mock.patch.object(mg, "fuse", as_it_stands):
+        return runpy.run_path(str(minigrad_cells.__file__))["CELLS"]
 
-    def run() -> dict[str, Any]:
-        clear(leaves.values())
-        state = (mg.zeros(size[1], size[3]),) * state_parts(kind)
-        ys: list[mg.Tensor] = []
-        for x in leaves["x"]:
-            state = cell(Functions, leaves, x, state)
-            ys.append(state[0])
-        loss = (mg.stack(ys) * r).sum()
-        loss.backward()
-        return {"loss": loss, **{name: one.grad for name, one in leaves.items()}}
 
-    return run
+def user_cell_plain(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _module_training(nn.Recurrent(plain_cells()[kind], size[2], size[3]), arrays)
+
+
+def user_cell_called(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _calls(minigrad_cells.CELLS[kind](size[2], size[3]), arrays, kind)
+
+
+def user_cell_called_plain(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _calls(plain_cells()[kind](size[2], size[3]), arrays, kind)
+
+
+def _calls(cell: nn.Cell, arrays: Arrays, kind: str) -> Step:
+    """A loop over tensors that calls a cell."""
+    leaves = load(cell, arrays)
+
+    def step(state: Any, x: mg.Tensor) -> Any:
+        state = cell(x, state)
+        return state, state[0] if state_parts(kind) > 1 else state
+
+    return _training(lambda x: in_turn(step, None, x)[1], arrays, leaves)
+
+
+def in_turn(step: Any, state: Any, xs: mg.Tensor) -> tuple[Any, mg.Tensor]:
+    """What `mg.scan` does, as one writes it for PyTorch: a loop over tensors."""
+    ys: list[mg.Tensor] = []
+    for x in xs:
+        state, y = step(state, x)
+        ys.append(y)
+    return state, mg.stack(ys)
+
+
+def _equations(
+    arrays: Arrays,
+    kind: str,
+    size: Size,
+    over_time: Any = in_turn,
+    step_as: Any = as_it_stands,
+    loop_as: Any = as_it_stands,
+) -> Step:
+    """A cell in ordinary ops, and a layer's, for which the input's product is taken once."""
+    leaves = {name: leaf(value) for name, value in arrays.items() if name not in ("x", "r")}
+    cell = {**CELLS, **LAYERS}[kind]
+
+    def step(state: Any, x: mg.Tensor) -> Any:
+        state = cell(Functions, leaves, x, state)
+        return state, state[0]
+
+    step = step_as(step)
+
+    def outputs(x: mg.Tensor) -> mg.Tensor:
+        if kind in LAYERS:
+            x = functional.linear(x, leaves["weight_ih"], leaves["bias_ih"])
+        return over_time(step, (mg.zeros(size[1], size[3]),) * state_parts(kind), x)[1]
+
+    return _training(loop_as(outputs), arrays, leaves)
 
 
 def user_cell_loop(arrays: Arrays, kind: str, size: Size) -> Step:
-    return _user_cell(arrays, kind, size, compiled=False)
+    return _equations(arrays, kind, size)
+
+
+def user_cell_scan(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _equations(arrays, kind, size, over_time=mg.scan)
 
 
 def user_cell_compile(arrays: Arrays, kind: str, size: Size) -> Step:
-    return _user_cell(arrays, kind, size, compiled=True)
+    return _equations(arrays, kind, size, step_as=mg.compile)
+
+
+def user_cell_unroll(arrays: Arrays, kind: str, size: Size) -> Step:
+    return _equations(arrays, kind, size, loop_as=mg.compile)
+
+
+layer_loop, layer_scan = user_cell_loop, user_cell_scan
 
 
 # ---- training steps ----------------------------------------------------------------------------
@@ -254,12 +334,16 @@ def chain(arrays: Arrays, kind: str, ops: int, backward: bool) -> Step:
 OPERATIONS: dict[str, Callable[..., mg.Tensor]] = {
     "matmul": lambda x, y: x @ y,
     "softmax cross-entropy": functional.cross_entropy,
+    "softmax": lambda x: functional.softmax(x, -1),
+    "log-softmax": lambda x: functional.log_softmax(x, -1),
     "layer norm": lambda x, gain, shift: functional.layer_norm(x, gain.shape, gain, shift),
     "embedding": lambda x, index: functional.embedding(index, x),
     "sum": lambda x: x.sum(),
     "sum over axis 0": lambda x: x.sum(0),
     "max over axis 1": lambda x: x.amax(1),
     "tanh(x)·y + z": lambda x, y, z: mg.tanh(x) * y + z,
+    "LSTM gates": lambda gates, c: lstm_gates(gates, c)[0],
+    "standardize columns": lambda x: mg.standardize(x, dim=0),
 }
 
 
@@ -276,6 +360,13 @@ def operation_fuse(arrays: Arrays, kind: str, **_shape: Any) -> Step:
     if kind != "tanh(x)·y + z":
         raise NotImplementedError
     return _operation(arrays, tanh_times_plus)
+
+
+def operation_rows(arrays: Arrays, kind: str, **_shape: Any) -> Step:
+    """Columns as rows: brought to the end first, and back again."""
+    if kind != "standardize columns":
+        raise NotImplementedError
+    return _operation(arrays, lambda x: mg.standardize(x.T.clone()).T)
 
 
 def _operation(arrays: Arrays, function: Callable[..., mg.Tensor]) -> Step:
