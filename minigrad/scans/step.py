@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -31,8 +31,7 @@ class Number:
     value: Any
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One application of an op: `outs = op(*args, **params)`; hidden outputs come last."""
 
     op: Any  # an Op: its being a descriptor would confuse type checkers
@@ -44,6 +43,11 @@ class Line:
     def slots(self) -> tuple[Slot, ...]:
         """The arguments that are values of the step: all but numbers."""
         return tuple([a for a in self.args if isinstance(a, int)])
+
+    @property
+    def given(self) -> tuple[Slot | str, ...]:
+        """The arguments, numbers as text: 1 and 1.0 and True are equal but not the same."""
+        return tuple([a if isinstance(a, int) else repr(a.value) for a in self.args])
 
 
 @dataclass
@@ -92,8 +96,7 @@ class Step:
     @functools.cached_property
     def key(self) -> object:
         """What two steps have in common that run the same code, whatever their constants."""
-        # as text, for 1 and 1.0 and True are equal but not the same, as are 0.0 and -0.0
-        return self._key([repr(line.args) for line in self.lines])
+        return self._key([line.given for line in self.lines])
 
     @property
     def key_without_numbers(self) -> object:
@@ -207,24 +210,25 @@ class Writer:
 
     def write(self, op: Op, xs: Sequence[Any], params: dict[str, Any]) -> Any:
         """Run one op, and note it."""
-        operands = self.fitted(op, self.operands(xs))
+        operands, step = self.fitted(op, self.operands(xs)), self.step
+        slots = [a for a in operands if isinstance(a, int)]
         arrays = [self.values[a] if isinstance(a, int) else a.value for a in operands]
-        xp = array_types[type(next(a for a in arrays if is_array(a)))]
-        recorded = op.differentiable and mode.recording
-        active = recorded and any(self.step.active[a] for a in operands if isinstance(a, int))
-        ys: Any = (op.saving_forward if active else op.forward)(xp, *arrays, **params)
+        active = op.differentiable and mode.recording and any(step.active[a] for a in slots)
+        run = op.saving_forward if active else op.forward
+        ys: Any = run(step.backends[slots[0]], *arrays, **params)
         several = type(ys) is tuple
         parts = cast("tuple[Array, ...]", ys) if several else (ys,)
         made = [self.new(y, active) for y in parts]
-        outs = tuple([y.slot for y in made])
-        self.step.lines.append(Line(op, tuple(operands), params, outs))
+        step.lines.append(Line(op, tuple(operands), params, tuple([y.slot for y in made])))
         self.several.append(several)
         return tuple(made[: op.visible]) if several else made[0]
 
     def fitted(self, op: Op, operands: list[Slot | Number]) -> list[Slot | Number]:
         """The arguments of an op, those in dtypes that it does not take so cast by lines."""
-        kinds = {self.step.dtypes[a] for a in operands if isinstance(a, int)}
-        if op.fit is None or (len(kinds) == 1 and kinds <= {"f", "d"}):
+        if op.fit is None:
+            return operands
+        dtypes = [self.step.dtypes[a] for a in operands if isinstance(a, int)]
+        if dtypes[0] in "fd" and dtypes.count(dtypes[0]) == len(dtypes):
             return operands
         arrays = [self.values[a] if isinstance(a, int) else a.value for a in operands]
         trios = zip(operands, arrays, promoted(arrays, op), strict=True)
@@ -251,10 +255,10 @@ class Writer:
             if x.writer is not self:
                 raise Unwritable("it uses a value of an earlier run")
             return x.slot
-        if type(x) in _NUMBERS:
-            return Number(x)
-        known = x if isinstance(x, Tensor) else constant(x)
-        return self._constant(known) if isinstance(x, Tensor) or is_array(known) else Number(known)
+        if isinstance(x, Tensor):
+            return self._constant(x)
+        known = x if type(x) in _NUMBERS else constant(x)
+        return self._constant(known) if is_array(known) else Number(known)
 
     def _constant(self, x: Any) -> Slot:
         slot = self._slots.get(id(x))
