@@ -48,7 +48,7 @@ class CompiledOp(Op):
 
     @property
     def _forward(self) -> Text:
-        return text.forward(self._running, self.xp, self._kept[1], self.copied)
+        return text.forward(self._running, self._kept[1], self.copied)
 
     @functools.cached_property
     def _read(self) -> list[Slot]:
@@ -108,7 +108,7 @@ class CompiledOp(Op):
         lines = replace(back.step, lines=[*looks, *back.step.lines])
         wanted = [a for end in back.ends for a in end.slots]
         back = replace(back, step=self._in_blocks(lines, wanted))
-        return text.backward(running, back, self.xp, kept)
+        return text.backward(running, back, kept)
 
     def _replay(self, xs: Sequence[Any]) -> Iterator[Any]:
         step = self.step

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from minigrad.backend import Backend
 from minigrad.gathering import Gathering
 from minigrad.scans.emit import flowing, names_back, names_of, statements
 from minigrad.scans.reverse import Back
@@ -19,11 +18,11 @@ def ends(step: Step) -> list[Slot]:
     return [*range(step.inputs), *step.constants]
 
 
-def forward(step: Step, xp: Backend, hidden: Sequence[Slot], copied: Sequence[bool]) -> Text:
+def forward(step: Step, hidden: Sequence[Slot], copied: Sequence[bool]) -> Text:
     """The function that computes the results, and what the way back reads besides these."""
     names = names_of(step)
     text = Text(f"forward(_xp, {', '.join(names[slot] for slot in ends(step))})")
-    before, body = statements(step, names, text, xp, ())
+    before, body = statements(step, names, text, ())
     results = [
         f"{names[slot]}{'.copy()' * copy}" for slot, copy in zip(step.output, copied, strict=True)
     ]
@@ -32,12 +31,12 @@ def forward(step: Step, xp: Backend, hidden: Sequence[Slot], copied: Sequence[bo
     return text
 
 
-def backward(step: Step, back: Back, xp: Backend, hidden: Sequence[Slot]) -> Text:
+def backward(step: Step, back: Back, hidden: Sequence[Slot]) -> Text:
     """The function that gives the cotangents of the arguments, from those that are present."""
     text, names = Text("backward(gs, ys, xs)"), names_back(back, names_of(step))
     results = [*step.output, *hidden]
     gs = [f"g_{k}" for k in range(len(results))]
-    before, body = statements(back.step, names, text, xp, ())
+    before, body = statements(back.step, names, text, ())
     found: dict[Slot, list[str]] = {slot: [] for slot in ends(step)}
     for end in back.ends:
         flow, fit = flowing(end, names, text), text.name(end.fit, "fit")
@@ -51,11 +50,16 @@ def backward(step: Step, back: Back, xp: Backend, hidden: Sequence[Slot]) -> Tex
         f"({listed(gs)}) = gs",
         f"({listed([names[slot] for slot in (*step.output, *hidden)])}) = ys",
         f"({listed([names[slot] for slot in ends(step)])}) = xs",
-        *(f"{names[slot]} = {gs[k]}" for k, slot in back.seeds.items()),
+        *(_seed(names[slot], gs[k], step.dtypes[step.output[k]]) for k, slot in back.seeds.items()),
         *_released([*before, *body], results),
         f"return ({listed(results)})",
     ]
     return text
+
+
+def _seed(name: str, g: str, dtype: str) -> str:
+    """The statement that takes a cotangent, which may come in another dtype than its value has."""
+    return f"{name} = {g} if {g}.dtype.char == {dtype!r} else {g}.astype({dtype!r})"
 
 
 def gathered(shape: tuple[int, ...], *flows: tuple[Any, Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from minigrad import tape
 from minigrad.autograd import mapped
-from minigrad.backend import backend_of, is_array
+from minigrad.backend import Array, backend_of, is_array
 from minigrad.compiled.op import CompiledOp
 from minigrad.compiled.watch import Watch
 from minigrad.ops import Methods
@@ -144,17 +144,19 @@ def _noted(
 def _lent(writer: Writer) -> list[bool]:
     """Which results may lie in the memory of an argument or constant, for any layout of these."""
     step = writer.step
-    outside = writer.results([*range(step.inputs), *step.constants])
-    made = {out: line for line in step.lines for out in line.outs}
+    outside = [*range(step.inputs), *step.constants]
+    arrays = writer.results(outside)
+    lent = set(outside)
+    for line in step.lines:
+        seen = line.op.view and line.slots[0] in lent
+        lent.update(out for out in line.outs if seen or _shares(writer.values[out], arrays))
+    return [slot in lent for slot in step.output]
 
-    def is_lent(slot: Slot) -> bool:
-        y, line = writer.values[slot], made.get(slot)
-        if line is None or (line.op.view and is_lent(line.slots[0])):
-            return True
-        xp = backend_of(y)
-        return any(backend_of(x) is xp and xp.may_share_memory(y, x) for x in outside)
 
-    return [is_lent(slot) for slot in step.output]
+def _shares(y: Array, arrays: Sequence[Array]) -> bool:
+    """Whether an array may lie in the memory of others."""
+    xp = backend_of(y)
+    return any(backend_of(x) is xp and xp.may_share_memory(y, x) for x in arrays)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-from minigrad.backend import Backend
 from minigrad.fuse import FusedOp
 from minigrad.scans.reverse import Back, End
 from minigrad.scans.step import Line, Number, Slot, Step
@@ -30,7 +29,7 @@ def names_back(back: Back, names: Mapping[Slot, str]) -> dict[Slot, str]:
 
 
 def statements(
-    step: Step, names: Mapping[Slot, str], text: Text, xp: Backend, outside: Iterable[Slot]
+    step: Step, names: Mapping[Slot, str], text: Text, outside: Iterable[Slot]
 ) -> tuple[list[str], list[str]]:
     """The statements of a step: those that need nothing but what is `outside`, and the others."""
     fixed = {*outside, *step.constants}
@@ -38,14 +37,14 @@ def statements(
     body: list[str] = []
     for line in step.lines:
         alone = fixed.issuperset(line.slots)
-        (before if alone else body).append(application(line, step, names, text, xp))
+        (before if alone else body).append(application(line, step, names, text))
         fixed.update(line.outs if alone else ())
     return before, body
 
 
-def application(line: Line, step: Step, names: Mapping[Slot, str], text: Text, xp: Backend) -> str:
+def application(line: Line, step: Step, names: Mapping[Slot, str], text: Text) -> str:
     """The statement that runs a line's op."""
-    op = line.op
+    op, xp = line.op, step.backends[line.slots[0]]
     args = ", ".join([repr(a.value) if isinstance(a, Number) else names[a] for a in line.args])
     saving = step.active[line.outs[0]]
     outs = [names[out] for out in line.outs]
@@ -58,11 +57,11 @@ def application(line: Line, step: Step, names: Mapping[Slot, str], text: Text, x
     return f"{listed(shown) if several else f'{shown[0]} '}= {call}"
 
 
-def forward(step: Step, xp: Backend, kept: Sequence[Slot] | None) -> Text:
+def forward(step: Step, kept: Sequence[Slot] | None) -> Text:
     """The loop that computes, and saves at each step the values `kept`; or (None) nothing."""
     names, text = names_of(step), Text(FORWARD)
     state = listed([names[slot] for slot in _state(step)])
-    before, body = statements(step, names, text, xp, step.constants)
+    before, body = statements(step, names, text, step.constants)
     text.lines += [
         f"({listed(numbered('xs', step.inputs))}) = inputs",
         f"({state}) = state",
@@ -83,9 +82,7 @@ def forward(step: Step, xp: Backend, kept: Sequence[Slot] | None) -> Text:
     return text
 
 
-def backward(
-    step: Step, back: Back, xp: Backend, kept: Sequence[Slot], stacked: Mapping[int, Slot]
-) -> Text:
+def backward(step: Step, back: Back, kept: Sequence[Slot], stacked: Mapping[int, Slot]) -> Text:
     """The loop that pulls cotangents back, last step first, from what was saved of the `kept`.
 
     stacked: what is kept of every step, by the number of the buffer that keeps it.
@@ -96,7 +93,7 @@ def backward(
     seeds = {k: names[slot] for k, slot in back.seeds.items()}
     count = len(step.after)
     after = numbered("after", count)
-    before, body = statements(back.step, names, text, xp, step.constants)
+    before, body = statements(back.step, names, text, step.constants)
     text.lines += [
         *(f"{names[slot]} = {text.name(x, 'array')}" for slot, x in back.step.constants.items()),
         f"({listed(numbered('xs', step.inputs))}) = inputs",

@@ -53,7 +53,8 @@ class _Grouping:
             group = waiting.pop()
             if group is first:
                 return
-            if group not in seen:
+            # what ends before the first begins does not read it
+            if group not in seen and group.lines[-1].outs > first.lines[0].outs:
                 seen.add(group)
                 waiting += self._before(group)
         last.lines = sorted([*first.lines, *last.lines], key=lambda line: line.outs)

@@ -47,12 +47,12 @@ class Loops:
     def forward(self) -> Callable[..., Any]:
         """The loop that only computes."""
         step = replace(self.step, active=[False] * len(self.step.active))
-        return self._in_c(step, ()) or emit.forward(step, self.xp, None).compiled()
+        return self._in_c(step, ()) or emit.forward(step, None).compiled()
 
     @functools.cached_property
     def saving(self) -> Callable[..., Any]:
         """The loop that also saves what the way back reads."""
-        return self.native or emit.forward(self.step, self.xp, self._kept).compiled()
+        return self.native or emit.forward(self.step, self._kept).compiled()
 
     @functools.cached_property
     def native(self) -> Any:
@@ -105,12 +105,12 @@ class Loops:
         return self._back[key]
 
     def _backward(self, back: Back) -> Text:
-        return emit.backward(self.step, back, self.xp, self._kept, self.stacks.written(back))
+        return emit.backward(self.step, back, self._kept, self.stacks.written(back))
 
     @property
     def source(self) -> str:
         """The texts of both loops."""
-        texts = emit.forward(self.step, self.xp, self._kept), self._backward(self.full)
+        texts = emit.forward(self.step, self._kept), self._backward(self.full)
         return "\n\n".join(text.source for text in texts)
 
 
@@ -163,8 +163,8 @@ class ScanOp(Op):
         return self._run(self.saved_steps, xp, *xs)
 
     def _run(self, saved: list[tuple[Array, ...]] | None, xp: Backend, *xs: Array) -> Any:
-        loops = loops_of(self.step, xp)
-        run = loops.forward if saved is None else loops.saving
+        self.loops = loops_of(self.step, xp)  # the way back reads what these have saved
+        run = self.loops.forward if saved is None else self.loops.saving
         ys = [as_seen(xp, self.steps, shape, dtype) for shape, dtype in self.results]
         state = run(self.steps, *self._parts(xs), saved, ys)
         return (*ys, *state)
@@ -205,7 +205,7 @@ class ScanOp(Op):
             for slot, c in zip(step.constants, constants, strict=True)
         }
         adders = [one.add for one in gathered.values() if one is not None]
-        loops, left = loops_of(step, xp), self.steps
+        loops, left = self.loops, self.steps
         stacks = loops.stacks.made(xp, self.steps, found)
         in_c = loops.native is not None
         while left:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from minigrad import ops
-from minigrad.backend import Backend
+from minigrad.backend import Array, Backend, backend_of
 from minigrad.gathering import Later
 from minigrad.ops.broadcast import sum_to
 from minigrad.ops.contract import column_sum, matmul_op
@@ -95,6 +95,19 @@ def reverse(
     return replace(back, step=fused(back.step, native=xp.native, numbers=numbers))
 
 
+class _Shapes(Writer):
+    """A writer that keeps no values: of these, only shapes and dtypes count."""
+
+    def new(self, data: Array, active: bool) -> Traced:
+        like = _zeros(backend_of(data), data.shape, data.dtype)
+        return super().new(like, active)
+
+
+def _zeros(xp: Backend, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Zeros that take no memory."""
+    return xp.broadcast_to(xp.zeros((), dtype), shape)
+
+
 class _Sweep:
     """The rules of a step's lines, run on traced values, last line first."""
 
@@ -110,7 +123,7 @@ class _Sweep:
         self.xp = xp
         self.outside, self.waiting = outside, waiting
         self.stack = stack
-        self.writer = Writer((), ())
+        self.writer = _Shapes((), ())
         self.held: dict[Slot, Any] = {}  # cotangents: traced, or waiting
         self.ends: list[End] = []
         self.known = [self._value(slot) for slot in range(len(step.shapes))]
@@ -121,11 +134,10 @@ class _Sweep:
         }
 
     def _value(self, slot: Slot) -> Traced:
-        """A value like that of a slot, of which only shape and dtype count."""
+        """A value like that of a slot."""
         step = self.step
-        xp = step.backends[slot]
-        zero = xp.zeros((), step.dtypes[slot])
-        return self.writer.new(xp.broadcast_to(zero, step.shapes[slot]), False)
+        like = _zeros(step.backends[slot], step.shapes[slot], step.dtypes[slot])
+        return self.writer.new(like, False)
 
     def run(self, present: Sequence[bool]) -> Back:
         step = self.step

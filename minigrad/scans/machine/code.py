@@ -14,6 +14,7 @@ from minigrad.backend.library import built
 from minigrad.backend.native import HEAD, dense_run
 from minigrad.backend.native_rows import ROWS_HEAD, row_functions
 from minigrad.scans.machine.views import View, dense
+from minigrad.scans.step import Line
 
 _TEXT = """{head}
 #define T {number}
@@ -108,7 +109,15 @@ _AXES = ("t", "down", "along")
 
 
 class Unfit(Exception):
-    """The step does something that only the loop in Python can do."""
+    """It is something that only Python can do."""
+
+
+class Refused(Unfit):
+    """A line is."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self.line = line
 
 
 class Code:
@@ -148,9 +157,10 @@ class Code:
         self._spaces[name] = max(self._spaces.get(name, 0), size)
         return name
 
-    def has(self, name: str) -> bool:
-        """Whether there is room of this name."""
-        return name in self._spaces
+    @property
+    def count(self) -> int:
+        """How many rooms there are."""
+        return len(self._spaces)
 
     @property
     def room(self) -> int:
@@ -220,7 +230,3 @@ class Code:
 def padded(size: int) -> int:
     """So many numbers that what follows begins a line of the cache, if this does."""
     return -(-size // 16) * 16
-
-
-def size_of(shape: tuple[int, ...]) -> int:
-    return math.prod(shape)

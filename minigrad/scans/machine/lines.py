@@ -10,11 +10,11 @@ from minigrad.backend import Lanes, RowKernel
 from minigrad.backend.base import Operand
 from minigrad.backend.rows import Rowwise
 from minigrad.fuse import FusedOp
-from minigrad.ops.broadcast import sum_to
+from minigrad.ops.broadcast import expand_to, sum_to
 from minigrad.ops.contract import affine_op, column_sum, linear_op, matmul_op, matvec_op
 from minigrad.ops.reduce import mean_op, sum_op
 from minigrad.ops.shape import cat_op, stack_op, zeros_op
-from minigrad.scans.machine.code import Code, Unfit
+from minigrad.scans.machine.code import Code, Refused, Unfit
 from minigrad.scans.machine.products import layout, product
 from minigrad.scans.machine.views import (
     Shape,
@@ -62,8 +62,12 @@ class Lines:
         self.homes = homes
         self.fixed = fixed
         self.body: list[str] = []
+        self._copies: dict[View, View] = {}  # of what stays the same
         for line in step.lines:
-            self._write(line)
+            try:
+                self._write(line)
+            except Unfit:
+                raise Refused(line) from None
 
     def _write(self, line: Line) -> None:
         if len(line.slots) < len(line.args):
@@ -101,20 +105,17 @@ class Lines:
         self.code.space(name, view.size)
         return view
 
-    def _copied(self, view: View, name: str, once: bool) -> View:
-        """A dense copy of a view; `once`, before the loop."""
-        known = self.code.has(name)
-        copy = self._room(name, view.shape)
-        if not (known and once):
-            (self.code.before if once else self.body).append(assigned(copy, view))
-        return copy
-
-    def _dense(self, slot: Slot, view: View, note: str = "") -> View:
+    def _dense(self, slot: Slot, view: View) -> View:
         """A view of a value, or a copy, that lies side by side."""
         if view.is_dense:
             return view
-        name = "_".join(map(str, (f"e{slot}", note, *view.shape)))
-        return self._copied(view, name, slot in self.fixed)
+        if view in self._copies:
+            return self._copies[view]
+        copy = self._room(f"e{self.code.count}", view.shape)
+        if slot in self.fixed:
+            self._copies[view] = copy
+        (self.code.before if slot in self.fixed else self.body).append(assigned(copy, view))
+        return copy
 
     def _known(self, slot: Slot) -> View:
         """Where a value is; a matrix of which the code learns how it lies is copied if it must."""
@@ -131,6 +132,9 @@ class Lines:
 
     def _view(self, line: Line) -> None:
         (x,) = line.slots
+        if line.op is expand_to:
+            self.at[line.outs[0]] = self._known(x).spread(line.params["shape"])
+            return
         found = seen_through(line.op.forward, self._known(x), line.params)
         if not found:
             found = seen_through(line.op.forward, self._dense(x, self.at[x]), line.params)
@@ -187,7 +191,7 @@ class Lines:
 
     def _factor(self, slot: Slot, view: View) -> View:
         """A matrix as the BLAS takes it."""
-        return self._dense(slot, view, "f") if layout(view) is None else view
+        return self._dense(slot, view) if layout(view) is None else view
 
     def _kernel(self, line: Line) -> None:
         op, saving = line.op, self.step.active[line.outs[0]]
@@ -197,8 +201,8 @@ class Lines:
         common = self._lane_shape(slot, lanes)
         pointers: list[str] = []
         for slot, lanes in zip(line.slots, kernel.inputs, strict=True):
-            for k, part in enumerate(self._lanes(self._known(slot), lanes)):
-                pointers.append(self._dense(slot, part.spread(common), str(k)).at)
+            for part in self._lanes(self._known(slot), lanes):
+                pointers.append(self._dense(slot, part.spread(common)).at)
         after: list[str] = []
         for slot, lanes in outs:
             if self._lane_shape(slot, lanes) != common:
@@ -251,7 +255,7 @@ class Lines:
         """A view as rows: how far these are apart (the first `split` axes), and numbers in one."""
         down, along = _apart(view, split)
         if down is None or along is None:
-            view = self._dense(slot, view, "r")
+            view = self._dense(slot, view)
             down, along = _apart(view, split)
         if down is None or along is None or (made and view.at != self.at[slot].at):
             raise Unfit

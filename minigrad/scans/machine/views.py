@@ -69,13 +69,15 @@ def seen_through(forward: Callable[..., Any], view: View, params: dict[str, Any]
     strides = [s for s in view.strides if isinstance(s, int)]
     if len(strides) < len(view.strides):
         return []
-    reach = sum((n - 1) * s for n, s in zip(view.shape, strides, strict=True))
-    base = np.empty(reach + 1, np.int8)  # a number is one byte, so that strides count numbers
-    ys: Any = forward(backend_of(base), as_strided(base, view.shape, strides), **params)
+    ends = [(n - 1) * stride for n, stride in zip(view.shape, strides, strict=True)]
+    first = -sum(end for end in ends if end < 0)  # where the view begins in what it reaches
+    base = np.empty(first + sum(end for end in ends if end > 0) + 1, np.int8)
+    x = as_strided(base[first:], view.shape, strides)  # a byte is a number: strides count these
+    ys: Any = forward(backend_of(base), x, **params)
     parts = cast("tuple[Any, ...]", ys) if isinstance(ys, tuple) else (ys,)
     if not all(np.may_share_memory(y, base) for y in parts):
         return []
-    begin = base.ctypes.data
+    begin = base.ctypes.data + first
     return [View(f"({view.at} + {y.ctypes.data - begin})", y.shape, y.strides) for y in parts]
 
 
