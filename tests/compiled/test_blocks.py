@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
 import threading
 from typing import Any
 
@@ -157,3 +159,100 @@ def test_threads_share_a_block() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+FOUND = {  # each of these has been wrong
+    "two sums of one argument": lambda x: mg.tanh(x.sum(1)) + mg.tanh(x.sum((0, 2))),
+    "reversed, then transposed": lambda x: mg.tanh((x[0] * 2.0).flip(0).T) * 3.0,
+    "reversed in a block": lambda x: mg.tanh(x[0].T * 2.0)[:, ::2].flip(1).T @ x[1],
+    "a small expand": lambda x: mg.exp(x) - x.mean(0, keepdim=True).expand(3, 3, 3) * 2.0,
+    "a number off the tape": lambda x: mg.tanh(x.sum()) * mg.exp(x.detach().mean()) * x[0],
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_wrong_once(name: str) -> None:
+    x = mg.tensor(np.arange(27).reshape(3, 3, 3) / 20, requires_grad=True)
+    same(FOUND[name], [x], x)
+
+
+@pytest.mark.usefixtures("native")
+def test_a_line_that_c_refuses_leaves_the_others_in_c() -> None:
+    w = draw(H, H)
+
+    def f(x: mg.Tensor, y: mg.Tensor) -> mg.Tensor:
+        for _ in range(3):
+            x = mg.tanh(w @ x) * 0.9
+        return x.sum() + (y.reshape(2, 2, 2) @ y.reshape(2, 2, 2)).sum()
+
+    compiled = mg.compile(f)
+    compiled(draw(H, B), draw(8))
+    assert "block" in compiled.source
+    assert compiled.source.count("tanh") == 0
+
+
+def test_cotangents_of_another_dtype() -> None:
+    w, x = mg.randn(4, 4, requires_grad=True), mg.randn(4, 2)
+    f = mg.compile(lambda x: mg.tanh(w @ mg.tanh(w @ x)))
+    target = mg.tensor(np.ones((4, 2)))
+    (found,) = mg.autograd.grad(((f(x) - target) ** 2).mean(), w)
+    (expected,) = mg.autograd.grad(((f.__wrapped__(x) - target) ** 2).mean(), w)
+    np.testing.assert_allclose(found.tolist(), expected.tolist(), rtol=1e-4, atol=1e-6)
+    y = f(x)
+    y.backward(gradient=mg.tensor(np.ones((4, 2), np.int64)))
+    assert w.grad is not None
+    assert w.grad.dtype == mg.float32
+
+
+@pytest.mark.usefixtures("native")
+def test_a_result_does_not_keep_what_the_way_back_reads() -> None:
+    w = mg.randn(16, 16, requires_grad=True)
+
+    def loop(x: mg.Tensor) -> mg.Tensor:
+        for _ in range(40):
+            x = mg.tanh(w @ x) * mg.exp(x)
+        return x.sum()
+
+    loss = mg.compile(loop)(mg.zeros(16, 1))
+    base = loss.data.base
+    assert base is None or base.nbytes < 100
+
+
+def test_what_is_compiled_goes_without_the_collector() -> None:
+    x = mg.ones(3)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len([a for a in gc.get_objects() if type(a).__name__ in ("Writer", "_Again")])
+        for k in range(5):
+            mg.compile(lambda x, k=k: mg.tanh(x) * k)(x)
+        after = len([a for a in gc.get_objects() if type(a).__name__ in ("Writer", "_Again")])
+    finally:
+        gc.enable()
+    assert after == before
+
+
+def test_a_long_loop_is_written_in_linear_time() -> None:
+    """4 times the steps take about 4 times the calls of functions, not 16."""
+    w = mg.randn(2, 2, requires_grad=True)
+
+    def calls(steps: int) -> int:
+        def loop(h: mg.Tensor) -> mg.Tensor:
+            for _ in range(steps):
+                h = mg.tanh(w @ h)
+            return h.sum()
+
+        compiled, count = mg.compile(loop), 0
+
+        def note(_frame: Any, event: str, _arg: Any) -> None:
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(note)
+        try:
+            compiled(mg.ones(2, 1)).backward()
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert calls(400) < 6 * calls(100)

@@ -108,3 +108,32 @@ def test_the_text_of_both_loops_can_be_read() -> None:
     assert "for t in steps:" in forward
     product = next(line for line in backward.splitlines() if "matmul" in line)
     assert backward.index("permute") < backward.index("for t in steps:") < backward.index(product)
+
+
+def test_the_way_back_uses_the_loops_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those that the step would have by now: they may save something else."""
+    monkeypatch.setattr("minigrad.scans.op.KNOWN", 1)
+    w, s, xs = draw(H, H), draw(H, B), draw(T, H, B)
+
+    def loss(run: Any, k: float) -> Any:
+        def step(h: Any, x: Any) -> Any:
+            h = mg.sin((w @ h + x) * k)
+            return h, h
+
+        return run(step, s, xs)[1].sum()
+
+    first, *_others = [loss(scan, 1 + k / 100) for k in range(12)]
+    (found,), (expected,) = (mg.autograd.grad(one, w) for one in (first, loss(by_steps, 1.0)))
+    np.testing.assert_allclose(found.tolist(), expected.tolist())
+
+
+def test_numbers_as_a_state() -> None:
+    h0, xs = mg.tensor(0.3, dtype=mg.float64, requires_grad=True), draw(3, 3)
+
+    def step(h: Any, x: Any) -> Any:
+        h = mg.tanh((h * x).mean() * h)
+        return h, h
+
+    same(step, h0, xs, [h0, xs])
+    _, y = scan(step, h0, xs)
+    assert mg.autograd.grad(y.sum(), h0)[0].shape == ()
