@@ -10,7 +10,7 @@ from typing import Any
 from minigrad.backend import Backend
 from minigrad.compiled import text
 from minigrad.op import Op
-from minigrad.scans.fusing import fused
+from minigrad.scans.fusing import fused, read_by
 from minigrad.scans.replay import pull_recorded, run_lines
 from minigrad.scans.reverse import Back, reverse
 from minigrad.scans.step import Line, Slot, Step
@@ -48,7 +48,9 @@ class CompiledOp(Op):
 
     @property
     def _forward(self) -> Text:
-        return text.forward(self._running, self._kept[1], self.copied)
+        step, (_, kept) = self._running, self._kept
+        lines = read_by(step.lines, [*step.output, *kept])
+        return text.forward(replace(step, lines=lines), kept, self.copied)
 
     @functools.cached_property
     def _read(self) -> list[Slot]:

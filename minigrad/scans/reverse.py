@@ -13,11 +13,14 @@ import numpy as np
 from minigrad import ops
 from minigrad.backend import Array, Backend, backend_of
 from minigrad.gathering import Later
+from minigrad.op import Op
 from minigrad.ops.broadcast import sum_to
 from minigrad.ops.contract import column_sum, matmul_op
 from minigrad.scans.fusing import fused
 from minigrad.scans.rules import PullOp, arguments, pulled, ready
 from minigrad.scans.step import Line, Number, Slot, Step, Traced, Writer, frozen
+
+_SUMS = (sum_to, column_sum)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class End:
     def slots(self) -> list[Slot]:
         """The arguments that are values of the step back."""
         return [a for a in self.args if isinstance(a, int)]
+
+    @property
+    def op(self) -> Op | None:
+        """The op that waits to run, if that is what flows."""
+        return cast("Number", self.args[0]).value if self.run is Later else None
 
 
 @dataclass(frozen=True)
@@ -260,7 +268,7 @@ class _Sweep:
         """What a rule gave, made ready to flow on, unless it may wait."""
         slot, fit = cast("Slot", line.args[k]), line.op.fit
         waits = slot in self.waiting or (slot in self.carriers and fit is None)
-        if isinstance(g, Later) and self.stack and g.op in (sum_to, column_sum):
+        if isinstance(g, Later) and self.stack and g.op in _SUMS:
             g = g.run()  # what is added up before the loop ends, or after
         if g is None or (waits and isinstance(g, (Traced, Later))):
             return g
@@ -288,21 +296,23 @@ class _Sweep:
         for end in self.ends:
             shapes = [self.writer.step.shapes[a] for a in end.slots]
             kind: object = id(end)
-            if end.run is None:
-                kind = end.slot, shapes[0], end.fit
-            elif end.args[0] == Number(matmul_op) and {*map(len, shapes)} == {2}:
-                kind = end.slot, matmul_op
+            if end.run is None or end.op in _SUMS:
+                kind = end.slot, end.op, shapes[0], end.fit
+            elif end.op is matmul_op and {*map(len, shapes)} == {2}:
+                kind = end.slot, end.op
             kinds.setdefault(kind, []).append(end)
         return [ends[0] if len(ends) == 1 else self._joined(ends) for ends in kinds.values()]
 
     def _joined(self, ends: Sequence[End]) -> End:
         """The sum of ends of one kind."""
-        columns = zip(*(end.slots for end in ends), strict=True)
+        first, columns = ends[0], zip(*(end.slots for end in ends), strict=True)
         parts = [[Traced(self.writer, a) for a in column] for column in columns]
-        if ends[0].run is None:
-            return replace(ends[0], args=(functools.reduce(ops.add, parts[0]).slot,))
-        a, b = ops.cat(parts[0], 1), ops.cat(parts[1], 0)
-        return replace(ends[0], args=(Number(matmul_op), a.slot, b.slot))
+        if first.op is matmul_op:
+            made = ops.cat(parts[0], 1), ops.cat(parts[1], 0)
+        else:
+            made = (functools.reduce(ops.add, parts[0]),)
+        fixed = first.args[: len(first.args) - len(made)]  # what waits, if it does
+        return replace(first, args=(*fixed, *(g.slot for g in made)))
 
     def _flow(self, slot: Slot, g: Traced) -> None:
         """Let a cotangent flow into a value of the step."""

@@ -60,7 +60,7 @@ def test_a_loop_whose_results_come_in_one_array() -> None:
     compiled = same(loop, [w, u, b, xs], xs)
     if xs.backend.native:
         assert len(re.findall(r"= block__", compiled.source)) == 2  # one each way
-        assert "piece" in compiled.source
+        assert len(compiled(xs).edge[0].ys) == 2  # the result, and all the rest in one
 
 
 @pytest.mark.usefixtures("native")
@@ -88,6 +88,21 @@ def test_arguments_that_lie_otherwise(cut: str) -> None:
     np.testing.assert_allclose(
         step(y).tolist(), (mg.tanh(y @ w.T) * 2.0 + y[:, :1]).tolist(), rtol=1e-12
     )
+
+
+def test_one_block_for_each_way_to_give_a_bias() -> None:
+    """What flows into a weight, a bias or a factor at every step is summed in C, too."""
+    w, b, p, xs = draw(H, H), draw(H), draw(H), draw(40, B, H)
+
+    def loop(xs: mg.Tensor) -> mg.Tensor:
+        h = mg.zeros(B, H, dtype=mg.float64)
+        for x in xs:
+            h = mg.tanh(mg.functional.linear(h, w, b) + p * x)
+        return h
+
+    compiled = same(loop, [w, b, p, xs], xs)
+    if xs.backend.native:
+        assert compiled.source.count("\n") < 15
 
 
 OPS = {
