@@ -26,7 +26,7 @@ OTHERS = ["torch", "torch:index", "jax", "autograd", "mygrad", "tinygrad"]
 VARIANTS = {
     "loop": ["user_cell"],
     "scan": ["user_cell"],
-    "unroll": ["user_cell"],
+    "unroll": ["layer", "user_cell"],
     "fuse": ["operation"],
     "index": ["user_cell"],
     "compile": ["user_cell", "stream", "mlp"],

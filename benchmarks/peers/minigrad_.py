@@ -56,6 +56,14 @@ def layer(arrays: Arrays, kind: str, size: Size) -> Step:
     return _module_training(LAYER_MODULES[kind](size[2], size[3]), arrays)
 
 
+def layer_unroll(arrays: Arrays, kind: str, size: Size) -> Step:
+    if size[0] > 50:
+        raise NotImplementedError("a loop of more steps is for a scan, which it does not outrun")
+    module = LAYER_MODULES[kind](size[2], size[3])
+    compiled = mg.compile(module)
+    return _training(lambda x: compiled(x)[0], arrays, _leaves(module, arrays))
+
+
 def masked(arrays: Arrays, kind: str, size: Size, mask: str) -> Step:
     """Rows of several lengths; some that start anew at some steps; or units that stay as is."""
     steps, batch, *widths = size
@@ -70,8 +78,11 @@ def masked(arrays: Arrays, kind: str, size: Size, mask: str) -> Step:
 
 
 def _module_training(module: nn.Module, arrays: Arrays, **given: Any) -> Step:
-    leaves = {name.removesuffix("_l0"): p for name, p in load(module, arrays).items()}
-    return _training(lambda x: module(x, **given)[0], arrays, leaves)
+    return _training(lambda x: module(x, **given)[0], arrays, _leaves(module, arrays))
+
+
+def _leaves(module: nn.Module, arrays: Arrays) -> Arrays:
+    return {name.removesuffix("_l0"): p for name, p in load(module, arrays).items()}
 
 
 def _training(outputs: Callable[[mg.Tensor], mg.Tensor], arrays: Arrays, leaves: Arrays) -> Step:

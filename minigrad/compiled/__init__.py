@@ -28,8 +28,9 @@ def compile(function: Callable[..., Any]) -> Compiled:
     the tape records, and values that are no tensors) runs the function twice, to write down which
     ops it applies. From then on these run without the function, its tensors and nodes; gradients,
     of any order, are those of the function. Arguments and results are tensors in nested tuples,
-    lists and dicts. A loop, that of a recurrent layer too, is written out step after step; a layer
-    alone is one op already, and with native kernels the quicker one.
+    lists and dicts. A loop, that of a recurrent layer too, is written out step after step: with
+    native kernels that is the quickest way to run a small cell for some tens of steps. For many
+    steps the code becomes long; leave them to `scan` and the layers.
 
     The function must be pure: what it does may depend on nothing but its arguments and what it
     reaches (a module's attributes, `training` among them; what it is closed over; globals that its
