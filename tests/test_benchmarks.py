@@ -57,6 +57,12 @@ def test_the_fused_cell_computes_what_the_loops_compute(kind: str) -> None:
         assert not difference(results(f"minigrad:{way}", row), expected)
 
 
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_a_layer_computes_the_same_written_out(kind: str) -> None:
+    row = Row("W1", kind, "layer", {"kind": kind, "size": SMALL})
+    assert not difference(results("minigrad:unroll", row), results("minigrad", row))
+
+
 def results(peer: str, row: Row) -> dict[str, Any]:
     """What a peer computes in this process."""
     worker = Worker(peer.rsplit(maxsplit=1)[-1])
