@@ -113,9 +113,8 @@ def _at(xs: Any, t: int) -> list[Tensor]:
 def _stands(writer: Writer) -> bool:
     """Whether the state keeps its shapes and dtypes, so that every step is like the first."""
     step = writer.step
-    before = range(step.inputs, step.inputs + step.state)
     values = writer.values
     return len(step.after) == step.state and all(
         values[a].shape == values[b].shape and values[a].dtype == values[b].dtype
-        for a, b in zip(before, step.after, strict=True)
+        for a, b in zip(step.before, step.after, strict=True)
     )

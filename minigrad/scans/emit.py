@@ -60,7 +60,7 @@ def application(line: Line, step: Step, names: Mapping[Slot, str], text: Text) -
 def forward(step: Step, kept: Sequence[Slot] | None) -> Text:
     """The loop that computes, and saves at each step the values `kept`; or (None) nothing."""
     names, text = names_of(step), Text(FORWARD)
-    state = listed([names[slot] for slot in _state(step)])
+    state = listed([names[slot] for slot in step.before])
     before, body = statements(step, names, text, step.constants)
     text.lines += [
         f"({listed(numbered('xs', step.inputs))}) = inputs",
@@ -114,7 +114,7 @@ def backward(step: Step, back: Back, kept: Sequence[Slot], stacked: Mapping[int,
         *(f"    stacks[{number}][t] = {names[a]}" for number, a in stacked.items()),
         *(
             f"    {after[k]} = {names[back.found[slot]] if slot in back.found else None}"
-            for k, slot in enumerate(_state(step))
+            for k, slot in enumerate(step.before)
         ),
         f"return ({listed(after)})",
     ]
@@ -143,7 +143,3 @@ def _text_of(a: Slot | Number, names: Mapping[Slot, str], text: Text) -> str:
     if a.value is None or isinstance(a.value, (tuple, int, float)):
         return str(cast("object", a.value))
     return text.name(a.value, "given")
-
-
-def _state(step: Step) -> range:
-    return range(step.inputs, step.inputs + step.state)

@@ -98,8 +98,7 @@ class Loops:
                 run = self.native.back(back, self.stacks.written(back))
             else:
                 run = self._backward(back).compiled()
-            state = range(self.step.inputs, self.step.inputs + self.step.state)
-            before = tuple([slot in back.found for slot in state])
+            before = tuple([slot in back.found for slot in self.step.before])
             ends = tuple([end for end in back.ends if end.stacked])
             self._back[key] = Loop(run, before, ends) if run else None
         return self._back[key]

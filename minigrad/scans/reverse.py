@@ -172,12 +172,11 @@ class _Sweep:
         written, step = self.writer.step, self.step
         made = {out for line in written.lines for out in line.outs}
         ended = (a for end in self.ends for a in end.slots if a in made)
-        before = range(step.inputs, step.inputs + step.state)
         return replace(
             written,
             inputs=len(self.known) + outputs,
             state=state,
-            after=tuple([found[slot] for slot in before if slot in found]),
+            after=tuple([found[slot] for slot in step.before if slot in found]),
             output=tuple(dict.fromkeys([*found.values(), *ended])),
         )
 

@@ -70,6 +70,11 @@ class Step:
     after: tuple[Slot, ...] = ()  # the next state
     output: tuple[Slot, ...] = ()
 
+    @property
+    def before(self) -> range:
+        """The parts of the state before the step."""
+        return range(self.inputs, self.inputs + self.state)
+
     def add(self, shape: tuple[int, ...], dtype: str, backend: Backend, active: bool) -> Slot:
         """A new slot."""
         self.shapes.append(shape)

@@ -48,7 +48,7 @@ class Forward:
 
     def __init__(self, step: Step, kept: Sequence[Slot], library: Blas) -> None:
         self.step, self.kept, self.blas = step, kept, library
-        self.state = range(step.inputs, step.inputs + step.state)
+        self.state = step.before
         self.dtype = number_of(step, {*range(step.inputs), *step.constants}, self.state)
         made = {out for line in step.lines for out in line.outs}
         if not set(step.after) <= made or len({*step.after}) != len(step.after):
