@@ -11,7 +11,7 @@ from minigrad.autograd import enable_grad
 from minigrad.fuse.named import ears
 from minigrad.random import refused
 from minigrad.scans.op import ScanOp
-from minigrad.scans.repeat import Repeat, repeats
+from minigrad.scans.repeat import Repeat
 from minigrad.scans.step import Writer, filled, flat
 from minigrad.tensor import Tensor
 
@@ -28,9 +28,8 @@ def scan(step: StepFunction, init: Any, xs: Any, *, reverse: bool = False) -> tu
 
     `step` must be a function of its arguments: it may read tensors from outside (parameters), but
     what it does must not depend on how often it has run, nor on chance that minigrad does not know
-    of (`random`, `np.random`). Then it is run twice to write down which ops it applies (once, if it
-    does what has been written down before, with the same tensors from outside), and the rest of the
-    loop, forward and backward, runs on arrays as one node of the tape. A step that
+    of (`random`, `np.random`). Then it is run twice to write down which ops it applies, and the
+    rest of the loop, forward and backward, runs on arrays as one node of the tape. A step that
     cannot be written down (it looks at a value, or draws minigrad's random numbers) runs as it
     stands, step by step, with the same results.
 
@@ -91,9 +90,7 @@ def _written(step: StepFunction, init: Any, xs: Any, order: range) -> tuple[Scan
         with enable_grad(), refused():  # the tape tells where constants come from
             first = Writer(_at(xs, order[0]), flat(init))
             state, output = first.run(step, xs, init)
-            if not repeats.known(first.step):
-                Repeat(first, since).run(step, xs, init)
-                repeats.note(first.step)
+            Repeat(first, since).run(step, xs, init)
     except Exception:
         return None
     if not _stands(first) or filled(state, count()) != filled(init, count()):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from minigrad.op import Op
-from minigrad.scans.step import Line, Slot, Step, Traced, Unwritable, Writer, frozen
+from minigrad.scans.step import Line, Slot, Traced, Unwritable, Writer, frozen
 from minigrad.tape import Node, mode
 from minigrad.tensor import Tensor
 
-KNOWN = 256  # steps that are known to repeat what they do
 _FLOWING = "efdgFDG"  # the characters of dtypes that have gradients
 
 
@@ -94,28 +91,3 @@ def _same_edges(a: Any, b: Any, since: int) -> bool:
         and known
         and all(_same_edges(e, f, since) for e, f in zip(p.edges, q.edges, strict=True))
     )
-
-
-class _Repeats:
-    """Which steps have done the same twice, and with which tensors and arrays from outside."""
-
-    def __init__(self) -> None:
-        # with the steps, or another op might get the id of one of theirs, in the key
-        self._constants: dict[object, tuple[Step, list[Any]]] = {}
-
-    def known(self, step: Step) -> bool:
-        """Whether such a step has, with these very constants."""
-        _, known = self._constants.get(step.key, (None, None))
-        now = step.constants.values()
-        return known is not None and all(ref() is x for ref, x in zip(known, now, strict=True))
-
-    def note(self, step: Step) -> None:
-        """Note that a step has."""
-        if len(self._constants) >= KNOWN:
-            self._constants.clear()
-        with contextlib.suppress(TypeError):  # arrays that none can refer to weakly
-            constants = [weakref.ref(x) for x in step.constants.values()]
-            self._constants[step.key] = step.bare(), constants
-
-
-repeats = _Repeats()

@@ -113,7 +113,8 @@ class Step:
             (id(line.op), given, frozen(line.params), line.outs)
             for line, given in zip(self.lines, args, strict=True)
         ]
-        parts = (self.inputs, self.state, tuple(self.shapes), *self.dtypes, tuple(self.active))
+        parts = (self.inputs, self.state, tuple(self.shapes), *self.dtypes, *self.backends)
+        parts += (tuple(self.active),)
         return (*parts, tuple(self.constants), tuple(lines), self.after, self.output)
 
 

@@ -137,3 +137,46 @@ def test_numbers_as_a_state() -> None:
     same(step, h0, xs, [h0, xs])
     _, y = scan(step, h0, xs)
     assert mg.autograd.grad(y.sum(), h0)[0].shape == ()
+
+
+def _spread(x: Any) -> Any:
+    return x.sum(1, keepdim=True).expand(H, B)
+
+
+EXPANDS = {
+    "read on the way back": lambda w, h, x: (mg.tanh((s := mg.tanh(w @ h + x)) * _spread(s)),) * 2,
+    "the next state": lambda w, h, x: (_spread(x) * 1.0 + 0.0 * _spread(w @ h), h),
+    "the next state as it is": lambda w, h, x: (_spread(mg.tanh(w @ h) + x), h),
+    "an output": lambda w, h, x: (mg.tanh(w @ h + x), _spread(h)),
+}
+
+
+@pytest.mark.parametrize("name", EXPANDS)
+def test_what_is_spread_has_a_place(name: str) -> None:
+    """Also where the way back, or the next step, reads it: there it must be written."""
+    w, s, xs = draw(H, H), draw(H, B), draw(T, H, B)
+    same(lambda h, x: EXPANDS[name](w, h, x), s, xs, [w, s, xs])
+
+
+def test_arrays_that_lie_between_others() -> None:
+    """Fields of records, whose strides are no whole numbers of elements."""
+
+    def field(array: Any) -> Any:
+        records = np.zeros(array.shape, [("value", "f8"), ("mark", "i1")])
+        records["value"] = array
+        return records["value"]
+
+    w, xs = draw(H, H), mg.from_numpy(field(np.arange(30.0).reshape(5, 3, 2) / 30))
+    xs = xs.requires_grad_()
+
+    def step(h: Any, x: Any) -> Any:
+        h = mg.tanh(w @ h + x)
+        return h, h
+
+    same(step, mg.from_numpy(field(np.ones((3, 2)))).requires_grad_(), xs, [w, xs])
+    g = mg.from_numpy(field(np.ones((5, 3, 2))))
+    found = [
+        mg.autograd.grad(run(step, mg.ones(3, 2, dtype=mg.float64), xs)[1], w, g)[0].tolist()
+        for run in (scan, by_steps)
+    ]
+    np.testing.assert_allclose(*found, rtol=1e-12)

@@ -427,22 +427,3 @@ def check(program):
     loss = [k for k in loss or range(len(results)) if k < len(results)]
     if any(results[k].requires_grad for k in loss):
         same(step, init, xs, [w, u, s, c, xs[0]], loss, reverse)
-
-
-def test_a_step_that_did_the_same_twice_before_is_run_once() -> None:
-    """Unless it reads another tensor: that of another run might be made anew at each step."""
-    calls: list[int] = []
-
-    def step_with(w):
-        def step(h, x):
-            calls.append(1)
-            h = mg.tanh(w * h + x)
-            return h, h
-
-        return step
-
-    w, xs = mg.ones(2, requires_grad=True), mg.ones(5, 2)
-    for weight, runs in ((w, 2), (w, 1), (w.detach().requires_grad_(), 2), (w, 2)):
-        calls.clear()
-        scan(step_with(weight), mg.zeros(2), xs)
-        assert len(calls) == runs

@@ -132,10 +132,10 @@ class Lines:
 
     def _view(self, line: Line) -> None:
         (x,) = line.slots
-        if line.op is expand_to:
-            self.at[line.outs[0]] = self._known(x).spread(line.params["shape"])
-            return
-        found = seen_through(line.op.forward, self._known(x), line.params)
+        if line.op is expand_to:  # of few numbers NumPy's backend makes a copy
+            found = [self._known(x).spread(line.params["shape"])]
+        else:
+            found = seen_through(line.op.forward, self._known(x), line.params)
         if not found:
             found = seen_through(line.op.forward, self._dense(x, self.at[x]), line.params)
         if len(found) != len(line.outs):

@@ -113,7 +113,8 @@ class Forward:
 
     def numbers(self, x: Array, strided: bool = False) -> Array:
         """An argument as the loop reads it: masks as 1 and 0, and dense if it must be."""
-        return np.asarray(x, self.dtype, order=None if strided else "C")
+        y = np.asarray(x, self.dtype, order=None if strided else "C")
+        return y if y.flags.aligned else y.copy()  # or strides are no whole numbers of elements
 
     def _at_all(self, arrays: Arrays, slot: Slot, count: int) -> Array:
         """A value at every step, (T, …)."""
@@ -244,7 +245,7 @@ class Backward:
         steps, arrays = saved[0]
         arrays = {**arrays}
         given = {f"given{k}": g for k, g in enumerate(state) if g is not None}
-        arrays |= {name: np.asarray(g, dtype, order="C") for name, g in given.items()}
+        arrays |= {name: self.forward.numbers(g) for name, g in given.items()}
         given = {f"gy{k}": g for k, g in enumerate(gs) if g is not None}
         arrays |= {name: self.forward.numbers(g, g.ndim == 3) for name, g in given.items()}
         carried = [
