@@ -20,9 +20,10 @@ from minigrad.backend.native import MOST_LANES
 from minigrad.backend.ufunc import ufunc
 from minigrad.op import Op
 from minigrad.scans.fusing import read_by
-from minigrad.scans.machine.code import BLOCK, Code, Refused, Unfit
+from minigrad.scans.machine.code import Code, Refused, Unfit
 from minigrad.scans.machine.lines import Lines, can_write
 from minigrad.scans.machine.loop import NUMBERS
+from minigrad.scans.machine.source import BLOCK
 from minigrad.scans.machine.views import Shape, View, assigned, dense
 from minigrad.scans.step import Line, Slot, Step
 

@@ -111,7 +111,7 @@ class Lines:
             return view
         if view in self._copies:
             return self._copies[view]
-        copy = self._room(f"e{self.code.count}", view.shape)
+        copy = self._room(f"e{self.code.rooms}", view.shape)
         if slot in self.fixed:
             self._copies[view] = copy
         (self.code.before if slot in self.fixed else self.body).append(assigned(copy, view))
