@@ -158,8 +158,10 @@ def test_what_is_spread_has_a_place(name: str) -> None:
     same(lambda h, x: EXPANDS[name](w, h, x), s, xs, [w, s, xs])
 
 
-def test_arrays_that_lie_between_others() -> None:
+def test_arrays_that_lie_between_others(backend: str) -> None:
     """Fields of records, whose strides are no whole numbers of elements."""
+    if backend in ("strict", "cupy"):
+        pytest.skip("records are arrays of the host, and this backend's are not")
 
     def field(array: Any) -> Any:
         records = np.zeros(array.shape, [("value", "f8"), ("mark", "i1")])
