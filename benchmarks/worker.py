@@ -56,7 +56,7 @@ class Worker:
             return {"missing": True}
         try:
             step = task(arrays_of(row["task"], row["options"]), **row["options"])
-        except NotImplementedError:
+        except NotImplementedError:  # the peer has no such task, or not of this kind
             return {"missing": True}
         self.step = step
         gc.collect()

@@ -34,8 +34,8 @@ def forward(step: Step, hidden: Sequence[Slot], copied: Sequence[bool]) -> Text:
 def backward(step: Step, back: Back, hidden: Sequence[Slot]) -> Text:
     """The function that gives the cotangents of the arguments, from those that are present."""
     text, names = Text("backward(gs, ys, xs)"), names_back(back, names_of(step))
-    results = [*step.output, *hidden]
-    gs = [f"g_{k}" for k in range(len(results))]
+    given = [*step.output, *hidden]
+    cotangents = [f"g_{k}" for k in range(len(given))]
     before, body = statements(back.step, names, text, ())
     found: dict[Slot, list[str]] = {slot: [] for slot in ends(step)}
     for end in back.ends:
@@ -47,10 +47,13 @@ def backward(step: Step, back: Back, hidden: Sequence[Slot]) -> Text:
     ]
     text.lines += [
         *(f"{names[slot]} = {text.name(x, 'array')}" for slot, x in back.step.constants.items()),
-        f"({listed(gs)}) = gs",
-        f"({listed([names[slot] for slot in (*step.output, *hidden)])}) = ys",
+        f"({listed(cotangents)}) = gs",
+        f"({listed([names[slot] for slot in given])}) = ys",
         f"({listed([names[slot] for slot in ends(step)])}) = xs",
-        *(_seed(names[slot], gs[k], step.dtypes[step.output[k]]) for k, slot in back.seeds.items()),
+        *(
+            _seed(names[slot], cotangents[k], step.dtypes[step.output[k]])
+            for k, slot in back.seeds.items()
+        ),
         *_released([*before, *body], results),
         f"return ({listed(results)})",
     ]
