@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigrad.op import Op
-from minigrad.scans.step import Line, Slot, Traced, Unwritable, Writer, frozen
+from minigrad.scans.step import Line, Slot, Traced, Unwritable, Writer, comparable, frozen
 from minigrad.tape import Node, mode
 from minigrad.tensor import Tensor
 
@@ -36,7 +36,7 @@ class Repeat(Writer):
         if (
             line is None
             or op is not line.op
-            or Line(op, tuple(operands), params, line.outs).given != line.given
+            or comparable(operands) != comparable(line.args)
             or ((params or line.params) and frozen(params) != frozen(line.params))
             or self._records(op, line) != self.step.active[line.outs[0]]
         ):

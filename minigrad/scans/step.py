@@ -44,10 +44,10 @@ class Line(NamedTuple):
         """The arguments that are values of the step: all but numbers."""
         return tuple([a for a in self.args if isinstance(a, int)])
 
-    @property
-    def given(self) -> tuple[Slot | str, ...]:
-        """The arguments, numbers as text: 1 and 1.0 and True are equal but not the same."""
-        return tuple([a if isinstance(a, int) else repr(a.value) for a in self.args])
+
+def comparable(args: Sequence[Slot | Number]) -> tuple[Slot | str, ...]:
+    """Arguments to compare, numbers as text: 1 and 1.0 and True are equal but not the same."""
+    return tuple([a if isinstance(a, int) else repr(a.value) for a in args])
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Step:
     @functools.cached_property
     def key(self) -> object:
         """What two steps have in common that run the same code, whatever their constants."""
-        return self._key([line.given for line in self.lines])
+        return self._key([comparable(line.args) for line in self.lines])
 
     @property
     def key_without_numbers(self) -> object:

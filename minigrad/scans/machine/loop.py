@@ -294,7 +294,7 @@ def number_of(step: Step, given: Any, more: Any) -> np.dtype[Any]:
 def _over_time(name: str, shape: tuple[int, ...]) -> View:
     """A step's place among those of all steps, as `over_time` lays them."""
     if len(shape) != 2 or shape[1] == 1:
-        return dense(f"({name} + t * {dense('', shape).size})", shape)
+        return dense(f"({name} + t * {math.prod(shape)})", shape)
     return View(f"({name} + t * {shape[1]})", shape, (f"count * {shape[1]}", 1))
 
 
@@ -309,4 +309,4 @@ def _named(prefix: str, slots: Any, arrays: Any) -> Arrays:
 
 
 def _size(step: Step, slot: Slot) -> int:
-    return dense("", step.shapes[slot]).size
+    return math.prod(step.shapes[slot])
