@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minigrad.backend import Backend, get_backend
-from minigrad.backend.numpy_ import BLOCK, FEW
+from minigrad.backend.numpy_ import FEW
+from minigrad.backend.scatter import BLOCK
 
 DEVICES = ("cpu", "strict")
 
@@ -59,6 +60,31 @@ def test_many_rows(width: int, distinct: int) -> None:
     count = 3 * BLOCK // width
     index = rng.integers(0, distinct, count)
     check(normal(rng, (10000, width), np.float32), index, normal(rng, (count, width), np.float32))
+
+
+def _repeating(kind: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """2000 of 3000 rows, as they are named in turn."""
+    rows = rng.integers(0, 3000, 2000)
+    if kind == "at once":
+        rows[1::100] = rows[0::100]
+    elif kind == "negative":
+        rows[1::7] = rows[0:-1:7] - 3000
+    elif kind == "one row often":
+        rows[::2] = 5
+    elif kind == "each once":
+        rows = rng.permutation(3000)[:2000]
+    elif kind == "ends with a repeat":
+        rows[-1] = rows[-2]
+    return rows
+
+
+@pytest.mark.parametrize(
+    "kind", ["at random", "at once", "negative", "one row often", "each once", "ends with a repeat"]
+)
+def test_rows_that_are_named_again(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    index = _repeating(kind, rng)
+    check(normal(rng, (3000, 200), np.float32), index, normal(rng, (2000, 200), np.float32))
 
 
 @pytest.mark.parametrize(
