@@ -61,7 +61,7 @@ def _as_pairs(into: Array, rows: Array, values: Array) -> None:
 
     NumPy is quick on flat arrays only, and the fewer numbers the quicker.
     """
-    size = into.shape[1]
+    size: int = into.shape[1]
     into, values = into.reshape(-1), values.reshape(-1)
     if into.dtype.char in "fd" and size % 2 == 0:
         pair = into.dtype.char.upper()
