@@ -105,6 +105,10 @@ class Backend:
         """`ufunc(x, column)`, one number a row, (…, 1), broadcast along the rows of x."""
         return ufunc(x, column) if out is None else ufunc(x, column, out)
 
+    def sum_over(self, x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+        """The sum of x along axes, which count from 0."""
+        return x.sum(axis=axes, keepdims=keepdims)
+
     def row_sums(self, x: Array) -> Array:
         """The sum of each row of x (rows, n)."""
         return x.sum(axis=-1)

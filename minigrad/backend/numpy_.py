@@ -18,7 +18,8 @@ FEW = 1024  # numbers below which a way of our own does not pay
 LARGE = 2**17  # numbers from which a fused function goes through its arrays in blocks
 HIGHEST = 60.0  # x whose exponentials can be summed as they are, in float32 and float64
 LEAST = 1e-9  # what a row's exponentials must sum to
-LONG, MANY = 2**11, 2**14  # bytes of a row, and numbers, from which `by_row` saves a copy
+LONG = 2**11  # bytes of a row from which `by_row` saves a copy
+MANY = 2**14  # numbers from which it does, and columns are summed as a product
 CACHE = 2**19  # bytes of each array to compute on at a time: 2¹⁸ and 2²⁰ take 0–8 % longer
 
 
@@ -81,7 +82,17 @@ class NumpyBackend(Backend):
         finally:
             np.setbufsize(size)
 
-    # products are faster than sums: of the rows of (128, 512), float32, 12 → 4 µs
+    # products are faster than sums: of the rows of (128, 512), float32, 12 → 4 µs; of the columns
+    # of (2048, 65) 32 → 10, of (100000, 8) 1240 → 58
+
+    def sum_over(self, x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+        ends = len(axes)
+        leading = ends < x.ndim and axes == tuple(range(ends))
+        if x.size < MANY or not leading or x.dtype.char not in "fd" or not x.flags.c_contiguous:
+            return super().sum_over(x, axes, keepdims)
+        shape = x.shape[ends:]
+        total = np.ones(x.size // math.prod(shape), x.dtype) @ x.reshape(-1, math.prod(shape))
+        return total.reshape((1,) * ends * keepdims + shape)
 
     def row_sums(self, x: Array) -> Array:
         return np.vecdot(x, np.ones(x.shape[1], x.dtype))

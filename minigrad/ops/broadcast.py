@@ -19,11 +19,11 @@ Shape = tuple[int, ...]
 _WIDER: dict[str, Any] = {"e": np.float32, **dict.fromkeys("?bBhHiIlLqQ", np.int64)}
 
 
-def summed(_xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool = False) -> Array:
+def summed(xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool = False) -> Array:
     """The sum of x along axes."""
     dtype = _WIDER.get(x.dtype.char)
     if dtype is None:
-        return x.sum(axis=dim, keepdims=keepdim)
+        return xp.sum_over(x, dim, keepdim)
     total = x.sum(axis=dim, keepdims=keepdim, dtype=dtype)
     return total.astype(x.dtype) if dtype is np.float32 else total
 

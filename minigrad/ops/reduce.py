@@ -54,10 +54,10 @@ def _extreme_rule(g: Any, y: Any, x: Any, *, dim: tuple[int, ...], keepdim: bool
     return where(ties, _spread(g / count, x.shape, dim), 0.0)
 
 
-def _mean_forward(_xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
+def _mean_forward(xp: Any, x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Array:
     share = _share_of_each(x.shape, dim)
     if x.dtype.char in "fd":
-        return x.sum(axis=dim, keepdims=keepdim) * share
+        return xp.sum_over(x, dim, keepdim) * share
     mean = x.sum(axis=dim, keepdims=keepdim, dtype=np.float64) * share
     return mean.astype(x.dtype if x.dtype.kind == "f" else default["floating"])
 

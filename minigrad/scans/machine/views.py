@@ -109,7 +109,7 @@ def assigned(to: View, source: View, how: str = "=") -> str:
         if not to.is_dense and to.permuted((1, 0)).is_dense:
             to, source = to.permuted((1, 0)), source.permuted((1, 0))
         (rows, columns), (down, along) = source.shape, source.strides
-        if to.is_dense and (isinstance(along, str) or (columns > 1 and along != 1)):
+        if to.is_dense and (isinstance(along, str) or (columns > 1 and along > 1)):
             return f"fetch({rows}, {columns}, {source.at}, {down}, {along}, {to.at});"
     extents, (into, from_) = merged([to, source])
     if into[-1:] == from_[-1:] == [1]:
