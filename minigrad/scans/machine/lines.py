@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import ClassVar, cast
 
 from minigrad.backend import Lanes, RowKernel
 from minigrad.backend.base import Operand
 from minigrad.backend.rows import Rowwise
 from minigrad.fuse import FusedOp
+from minigrad.op import Op
 from minigrad.ops.broadcast import expand_to, sum_to
 from minigrad.ops.contract import affine_op, column_sum, linear_op, matmul_op, matvec_op
 from minigrad.ops.reduce import mean_op, sum_op
@@ -29,19 +30,16 @@ from minigrad.scans.step import Line, Slot, Step
 
 _SUM = RowKernel("sum", (Operand("x", "m,n"),), (Operand("y", "m"),), "sum s = x\ny = s", -1)
 _MEAN = RowKernel("mean", (Operand("x", "m,n"),), (Operand("y", "m"),), "sum s = x\ny = s / n", -1)
-_PRODUCTS = (matmul_op, matvec_op, affine_op, linear_op)
-_SUMS = (sum_op, mean_op, sum_to, column_sum)
+
+Write = Callable[["Lines", Line], None]
 
 
 def can_write(step: Step, line: Line) -> bool:
     """Whether a line may be one that C can do, of numbers of one kind that it has."""
-    op, (out, *_) = line.op, line.outs
-    known = op in (*_PRODUCTS, *_SUMS, cat_op, stack_op, zeros_op) or op.view
-    known = known or isinstance(op, FusedOp) or isinstance(op.forward, Rowwise)
     dtypes = {step.dtypes[a] for a in (*line.slots, *line.outs)} - {"?"}
-    numbers = step.dtypes[out] in "fd" and len(dtypes) == 1
+    numbers = step.dtypes[line.outs[0]] in "fd" and len(dtypes) == 1
     full = all(0 not in step.shapes[a] for a in (*line.slots, *line.outs))
-    return known and numbers and full and len(line.slots) == len(line.args)
+    return numbers and full and Lines.writer_of(line) is not None
 
 
 class Lines:
@@ -70,25 +68,10 @@ class Lines:
                 raise Refused(line) from None
 
     def _write(self, line: Line) -> None:
-        if len(line.slots) < len(line.args):
+        write = self.writer_of(line)
+        if write is None:
             raise Unfit
-        op = line.op
-        if op in _PRODUCTS:
-            self._product(line)
-        elif isinstance(op, FusedOp):
-            self._kernel(line)
-        elif isinstance(op.forward, Rowwise):
-            self._along_rows(line)
-        elif op in _SUMS:
-            self._sum(line)
-        elif op in (cat_op, stack_op):
-            self._joined(line)
-        elif op is zeros_op:
-            self.body.append(cleared(self._made(line.outs[0])))
-        elif op.view:
-            self._view(line)
-        else:
-            raise Unfit
+        write(self, line)
 
     # ---- places ------------------------------------------------------------------------------
 
@@ -129,6 +112,9 @@ class Lines:
         return self.at[slot]
 
     # ---- ops ---------------------------------------------------------------------------------
+
+    def _zeros(self, line: Line) -> None:
+        self.body.append(cleared(self._made(line.outs[0])))
 
     def _view(self, line: Line) -> None:
         (x,) = line.slots
@@ -283,6 +269,27 @@ class Lines:
             extra = len(shape) - len(params["shape"])
             return {a for a, n in enumerate(shape) if a < extra or n != params["shape"][a - extra]}
         return set(params["dim"])
+
+    # ---- which of these writes a line --------------------------------------------------------
+
+    _of_ops: ClassVar[dict[Op, Write]] = {
+        **dict.fromkeys((matmul_op, matvec_op, affine_op, linear_op), _product),
+        **dict.fromkeys((sum_op, mean_op, sum_to, column_sum), _sum),
+        **dict.fromkeys((cat_op, stack_op), _joined),
+        zeros_op: _zeros,
+    }
+
+    @staticmethod
+    def writer_of(line: Line) -> Write | None:
+        """What writes a line; None where nothing does."""
+        op = line.op
+        if len(line.slots) < len(line.args):  # numbers are parts of kernels only
+            return None
+        if isinstance(op, FusedOp):
+            return Lines._kernel
+        if isinstance(op.forward, Rowwise):
+            return Lines._along_rows
+        return Lines._of_ops.get(op, Lines._view if op.view else None)
 
 
 def _apart(view: View, split: int) -> tuple[int | None, int | None]:
