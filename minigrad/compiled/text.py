@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minigrad.gathering import Gathering
-from minigrad.scans.emit import flowing, names_back, names_of, statements
+from minigrad.scans.emit import application, flowing, names_back, names_of
 from minigrad.scans.reverse import Back
 from minigrad.scans.step import Slot, Step
 from minigrad.scans.text import Text, listed
@@ -22,12 +21,12 @@ def forward(step: Step, hidden: Sequence[Slot], copied: Sequence[bool]) -> Text:
     """The function that computes the results, and what the way back reads besides these."""
     names = names_of(step)
     text = Text(f"forward(_xp, {', '.join(names[slot] for slot in ends(step))})")
-    before, body = statements(step, names, text, ())
     results = [
         f"{names[slot]}{'.copy()' * copy}" for slot, copy in zip(step.output, copied, strict=True)
     ]
     results += [names[slot] for slot in hidden]
-    text.lines += [*before, *body, f"return ({listed(results)})"]
+    text.lines += [application(line, step, names, text) for line in step.lines]
+    text.lines += [f"return ({listed(results)})"]
     return text
 
 
@@ -36,7 +35,6 @@ def backward(step: Step, back: Back, hidden: Sequence[Slot]) -> Text:
     text, names = Text("backward(gs, ys, xs)"), names_back(back, names_of(step))
     given = [*step.output, *hidden]
     cotangents = [f"g_{k}" for k in range(len(given))]
-    before, body = statements(back.step, names, text, ())
     found: dict[Slot, list[str]] = {slot: [] for slot in ends(step)}
     for end in back.ends:
         flow, fit = flowing(end, names, text), text.name(end.fit, "fit")
@@ -54,7 +52,7 @@ def backward(step: Step, back: Back, hidden: Sequence[Slot]) -> Text:
             _seed(names[slot], cotangents[k], step.dtypes[step.output[k]])
             for k, slot in back.seeds.items()
         ),
-        *_released([*before, *body], results),
+        *_releasing(back, names, text),
         f"return ({listed(results)})",
     ]
     return text
@@ -76,17 +74,13 @@ def gathered(shape: tuple[int, ...], *flows: tuple[Any, Any]) -> Any:
     return total.settle()
 
 
-def _released(lines: Sequence[str], results: Sequence[str]) -> list[str]:
+def _releasing(back: Back, names: Mapping[Slot, str], text: Text) -> list[str]:
     """The statements, and after each, one that lets go of the cotangents it was last to read."""
-    seen = set(_cotangents(" ".join(results)))
-    released: list[str] = []
-    for line in reversed(lines):
-        last = [name for name in dict.fromkeys(_cotangents(line)) if name not in seen]
-        seen.update(last)
-        released += [f"del {', '.join(last)}"] if last else []
-        released.append(line)
-    return released[::-1]
-
-
-def _cotangents(text: str) -> list[str]:
-    return re.findall(r"\bg\d+\b", text)
+    read = {a for end in back.ends for a in end.slots}
+    statements: list[str] = []
+    for line in reversed(back.step.lines):
+        last = [names[a] for a in dict.fromkeys(line.slots) if a >= back.known and a not in read]
+        statements += [f"del {', '.join(last)}"] if last else []
+        statements.append(application(line, back.step, names, text))
+        read.update(line.slots)
+    return statements[::-1]
