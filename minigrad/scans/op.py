@@ -15,7 +15,7 @@ from minigrad.scans import emit
 from minigrad.scans.fusing import fused
 from minigrad.scans.replay import pull_recorded, run_lines
 from minigrad.scans.reverse import Back, End, reverse
-from minigrad.scans.stacks import Stacks
+from minigrad.scans.stacks import Stacked, Stacks
 from minigrad.scans.step import Slot, Step
 from minigrad.scans.text import Text, as_seen, over_time
 from minigrad.tensor import Tensor
@@ -193,22 +193,39 @@ class ScanOp(Op):
             return pull_recorded(self._replay, g, xs, needs)
         step, xp = self.step, backend_of(xs[0])
         inputs, _, constants = self._parts(xs)
-        count = len(step.output)
-        gys, after = g[:count], g[count:]
         found = [
             over_time(xp, self.steps, x.shape[1:], x.dtype) if step.active[k] else None
             for k, x in enumerate(inputs)
         ]
         gathered = {
-            slot: Gathering(c.shape) if step.active[slot] else None
+            slot: Gathering(c.shape)
             for slot, c in zip(step.constants, constants, strict=True)
+            if step.active[slot]
         }
-        adders = [one.add for one in gathered.values() if one is not None]
-        loops, left = self.loops, self.steps
-        stacks = loops.stacks.made(xp, self.steps, found)
-        in_c = loops.native is not None
+        stacks = self.loops.stacks.made(xp, self.steps, found)
+        adders = [one.add for one in gathered.values()]
+        state = self._loop_back(g, xs, saved, adders, found, stacks)
+        saved.clear()
+        for end, flowing in stacks.flowing(dict(zip(step.constants, constants, strict=True))):
+            gathered[end.slot].add(flowing, end.fit)
+        totals = [one and one.settle() for one in map(gathered.get, step.constants)]
+        return [*found, *state, *totals]
+
+    def _loop_back(
+        self,
+        g: Sequence[Any],
+        xs: Sequence[Any],
+        saved: list[Any],
+        adders: list[Any],
+        found: list[Any],
+        stacks: Stacked,
+    ) -> Sequence[Any]:
+        """Run the steps back, last first; gives the cotangents of the first state."""
+        loops, left, outputs = self.loops, self.steps, len(self.step.output)
+        inputs, _, constants = self._parts(xs)
+        gys, state, in_c = g[:outputs], g[outputs:], loops.native is not None
         while left:
-            present = tuple([one is not None for one in (*after, *gys)])
+            present = tuple([one is not None for one in (*state, *gys)])
             if not any(present):  # what flowed has come to its end
                 for gx in found:
                     if gx is not None:
@@ -219,17 +236,11 @@ class ScanOp(Op):
                 saved[:], in_c = loops.native.unpack(*saved, len(left)), False
                 continue
             # the last step alone, as long as cotangents flow to other parts of the state before it
-            count = len(left) if loop.before == present[: len(after)] else 1
+            count = len(left) if loop.before == present[: len(state)] else 1
             order, left = left[-count:][::-1], left[:-count]
-            after = loop.run(order, inputs, constants, saved, gys, after, adders, found, stacks)
+            state = loop.run(order, inputs, constants, saved, gys, state, adders, found, stacks)
             stacks.reached(loop.ends, order)
-        saved.clear()
-        held = dict(zip(step.constants, constants, strict=True))
-        for end, flowing in stacks.flowing(held):
-            one = gathered[end.slot]
-            assert one is not None
-            one.add(flowing, end.fit)
-        return [*found, *after, *(one and one.settle() for one in gathered.values())]
+        return state
 
     def _replay(self, xs: Sequence[Any]) -> Iterator[Any]:
         """Outputs and state from the lines, op by op, on Tensors."""
