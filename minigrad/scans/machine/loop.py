@@ -89,9 +89,7 @@ class Forward:
             code.before.append(f"const T *s{slot} = {code.array(f'init{slot}')};")
         code.body += lines.body
         for k, slot in enumerate(step.output):
-            code.body.append(
-                assigned(_as_seen(code.array(f"y{k}"), step.shapes[slot]), lines.at[slot])
-            )
+            code.body.append(assigned(code.timed(f"y{k}", step.shapes[slot]), lines.at[slot]))
         for slot, after in zip(self.state, step.after, strict=True):
             code.body.append(f"s{slot} = {lines.at[after].at};")
         return code.loop()
@@ -174,11 +172,11 @@ class Backward:
             code.body.append(assigned(total, lines.at[g], "+="))
         for k in range(step.inputs):
             if step.active[k]:
-                to = _over_time(code.array(f"gx{k}"), step.shapes[k])
+                to = code.timed(f"gx{k}", step.shapes[k])
                 source = back.found.get(k)
                 code.body.append(cleared(to) if source is None else assigned(to, lines.at[source]))
         for number, slot in self.stacked.items():
-            to = _over_time(code.array(f"stack{number}"), self._shape(slot))
+            to = code.timed(f"stack{number}", self._shape(slot))
             code.body.append(assigned(to, lines.at[slot]))
         self._hand_on(lines)
         return code.loop()
@@ -289,19 +287,6 @@ def number_of(step: Step, given: Any, more: Any) -> np.dtype[Any]:
     if not all(_size(step, slot) for slot in {*given, *more, *made}):
         raise Unfit
     return np.dtype(dtypes.pop())
-
-
-def _over_time(name: str, shape: tuple[int, ...]) -> View:
-    """A step's place among those of all steps, as `over_time` lays them."""
-    if len(shape) != 2 or shape[1] == 1:
-        return dense(f"({name} + t * {math.prod(shape)})", shape)
-    return View(f"({name} + t * {shape[1]})", shape, (f"count * {shape[1]}", 1))
-
-
-def _as_seen(name: str, shape: tuple[int, ...]) -> View:
-    """A step's place in an output, as `as_seen` lays it."""
-    view = dense(f"({name} + t * {math.prod(shape)})", shape[::-1])
-    return view.permuted((1, 0)) if len(shape) == 2 else dense(view.at, shape)
 
 
 def _named(prefix: str, slots: Any, arrays: Any) -> Arrays:

@@ -40,16 +40,22 @@ static void tile(intptr_t n, intptr_t m, const T *x, intptr_t down, intptr_t alo
     for (intptr_t i = 0; i < n; i++)
         for (intptr_t j = 0; j < m; j++) y[i * to + j] = x[i * down + j * along];
 }
-static void fetch(intptr_t n, intptr_t m, const T *x, intptr_t down, intptr_t along, T *y) {
-    if (along == 1) for (intptr_t i = 0; i < n; i++) copy(m, x + i * down, y + i * m);
+static void move(intptr_t n, intptr_t m, const T *x, intptr_t down, intptr_t along, T *y,
+    intptr_t to_down, intptr_t to_along) {
+    if (to_along != 1 && to_down == 1) move(m, n, x, along, down, y, to_along, to_down);
+    else if (to_along != 1)
+        for (intptr_t i = 0; i < n; i++) for (intptr_t j = 0; j < m; j++)
+            y[i * to_down + j * to_along] = x[i * down + j * along];
+    else if (along == 1 && down == m && to_down == m) copy(n * m, x, y);
+    else if (along == 1) for (intptr_t i = 0; i < n; i++) copy(m, x + i * down, y + i * to_down);
     else for (intptr_t i = 0; i < n; i += 16) for (intptr_t j = 0; j < m; j += 16)
         tile(n - i < 16 ? n - i : 16, m - j < 16 ? m - j : 16, x + i * down + j * along, down,
-            along, y + i * m + j, m);
+            along, y + i * to_down + j, to_down);
 }
 static inline const T *dense(intptr_t n, intptr_t m, const T *x, intptr_t down, intptr_t along,
     T *y) {
     if (along == 1 && down == m) return x;
-    fetch(n, m, x, down, along, y);
+    move(n, m, x, down, along, y, m, 1);
     return y;
 }
 """

@@ -105,18 +105,22 @@ def merged(views: Sequence[View]) -> tuple[list[int], list[list[int | str]]]:
 
 def assigned(to: View, source: View, how: str = "=") -> str:
     """The statement that copies numbers, or (how="+=") adds them to others."""
-    if how == "=" and len(to.shape) == 2:
-        if not to.is_dense and to.permuted((1, 0)).is_dense:
-            to, source = to.permuted((1, 0)), source.permuted((1, 0))
-        (rows, columns), (down, along) = source.shape, source.strides
-        if to.is_dense and (isinstance(along, str) or (columns > 1 and along > 1)):
-            return f"fetch({rows}, {columns}, {source.at}, {down}, {along}, {to.at});"
+    if how == "=" and len(to.shape) == 2 and _is_turned(to, source):
+        (rows, columns), (down, along), strides = to.shape, source.strides, to.strides
+        given = f"{source.at}, {down}, {along}, {to.at}, {strides[0]}, {strides[1]}"
+        return f"move({rows}, {columns}, {given});"
     extents, (into, from_) = merged([to, source])
     if into[-1:] == from_[-1:] == [1]:
         run, n = "add" if how == "+=" else "copy", extents.pop()
         from_at, to_at = _element(source, from_[:-1]), _element(to, into[:-1])
         return f"{_loops(extents)}{run}({n}, &{from_at}, &{to_at});"
     return f"{_loops(extents)}{_element(to, into)} {how} {_element(source, from_)};"
+
+
+def _is_turned(to: View, source: View) -> bool:
+    """Whether a copy may need one of two matrices column by column: as far as can be known."""
+    apart = (to.strides[1], source.strides[1])
+    return any(isinstance(stride, str) or (stride > 1 and to.shape[1] > 1) for stride in apart)
 
 
 def cleared(to: View) -> str:
