@@ -58,7 +58,7 @@ class Code:
         One of matrices may lie as it likes: how far its numbers are apart is known when it runs.
         """
         self.array(name)
-        if len(shape) != 2:
+        if not is_matrix(shape):
             return dense(f"({name} + t * {math.prod(shape)})", shape)
         if name not in self.strided:
             self.strided.append(name)
@@ -137,6 +137,11 @@ class Code:
         run.argtypes = [ctypes.c_ssize_t] * 5 + [ctypes.c_void_p] * 4
         run.restype = None
         return run
+
+
+def is_matrix(shape: tuple[int, ...]) -> bool:
+    """Whether a value is a matrix of several columns, which may lie in more than one way."""
+    return len(shape) == 2 and shape[1] > 1
 
 
 def padded(size: int) -> int:

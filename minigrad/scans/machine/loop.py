@@ -12,7 +12,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.backend.blas import Blas
-from minigrad.scans.machine.code import Code, Unfit, padded
+from minigrad.scans.machine.code import Code, Unfit, is_matrix, padded
 from minigrad.scans.machine.lines import Lines
 from minigrad.scans.machine.views import View, assigned, cleared, dense
 from minigrad.scans.reverse import Back, End
@@ -99,7 +99,7 @@ class Forward:
     ) -> list[Array]:
         """As the loop in Python; what the way back reads is saved all at once."""
         step = self.step
-        arrays = {f"x{k}": self.numbers(x, x.ndim == 3) for k, x in enumerate(inputs)}
+        arrays = {f"x{k}": self.numbers(x, timed=True) for k, x in enumerate(inputs)}
         arrays |= _named("init", self.state, map(self.numbers, state))
         arrays |= _named("c", step.constants, map(self.numbers, constants))
         arrays |= {f"y{k}": y for k, y in enumerate(outputs)}
@@ -109,8 +109,9 @@ class Forward:
             saved.append(Saved(steps, arrays))
         return [self._at_all(arrays, slot, len(steps))[steps[-1]].copy() for slot in step.after]
 
-    def numbers(self, x: Array, strided: bool = False) -> Array:
+    def numbers(self, x: Array, timed: bool = False) -> Array:
         """An argument as the loop reads it: masks as 1 and 0, and dense if it must be."""
+        strided = timed and is_matrix(x.shape[1:])
         y = np.asarray(x, self.dtype, order=None if strided else "C")
         return y if y.flags.aligned else y.copy()  # or strides are no whole numbers of elements
 
@@ -245,7 +246,7 @@ class Backward:
         given = {f"given{k}": g for k, g in enumerate(state) if g is not None}
         arrays |= {name: self.forward.numbers(g) for name, g in given.items()}
         given = {f"gy{k}": g for k, g in enumerate(gs) if g is not None}
-        arrays |= {name: self.forward.numbers(g, g.ndim == 3) for name, g in given.items()}
+        arrays |= {name: self.forward.numbers(g, timed=True) for name, g in given.items()}
         carried = [
             np.empty(step.shapes[slot], dtype) if slot in self.back.found else None
             for slot in self.forward.state
