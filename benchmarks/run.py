@@ -20,6 +20,7 @@ from benchmarks.turns import Asked, Measured, Plan, measure
 
 ALWAYS = ["minigrad", "native", "hand", "blas"]
 ALWAYS += ["minigrad:loop", "minigrad:compile", "minigrad:unroll", "minigrad:fuse"]
+ALWAYS += ["minigrad:frozen"]
 ALWAYS += ["native:loop", "native:compile", "native:unroll"]
 OTHERS = ["torch", "torch:index", "jax", "autograd", "mygrad", "tinygrad"]
 # Another way to write a task, named after a colon, is there for these tasks only.
@@ -28,6 +29,7 @@ VARIANTS = {
     "scan": ["user_cell"],
     "unroll": ["layer", "user_cell"],
     "fuse": ["operation"],
+    "frozen": ["chain"],
     "index": ["user_cell"],
     "compile": ["user_cell", "stream", "mlp"],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -61,6 +62,15 @@ def test_the_fused_cell_computes_what_the_loops_compute(kind: str) -> None:
 def test_a_layer_computes_the_same_written_out(kind: str) -> None:
     row = Row("W1", kind, "layer", {"kind": kind, "size": SMALL})
     assert not difference(results("minigrad:unroll", row), results("minigrad", row))
+
+
+def test_a_chain_computes_the_same_with_what_is_imported_frozen() -> None:
+    row = Row("W5", "chain", "chain", {"kind": "tanh(x)", "ops": 10, "backward": True})
+    try:
+        assert not difference(results("minigrad:frozen", row), results("minigrad", row))
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
 
 
 def results(peer: str, row: Row) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import runpy
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -340,6 +341,11 @@ def chain(arrays: Arrays, kind: str, ops: int, backward: bool) -> Step:
         return {"y": y, "x": x.grad}
 
     return run
+
+
+def chain_frozen(arrays: Arrays, kind: str, ops: int, backward: bool) -> Step:
+    gc.freeze()  # Python's collector need not look through the modules each time that it runs
+    return chain(arrays, kind, ops, backward)
 
 
 OPERATIONS: dict[str, Callable[..., mg.Tensor]] = {
