@@ -19,7 +19,8 @@ LARGE = 2**17  # numbers from which a fused function goes through its arrays in 
 HIGHEST = 60.0  # x whose exponentials can be summed as they are, in float32 and float64
 LEAST = 1e-9  # what a row's exponentials must sum to
 LONG = 2**11  # bytes of a row from which `by_row` saves a copy
-MANY = 2**14  # numbers from which it does, and columns are summed as a product
+TALL = 32  # rows from which columns are summed so
+MANY = 2**14  # numbers from which it does, and from which columns are summed as a product
 CACHE = 2**19  # bytes of each array to compute on at a time: 2¹⁸ and 2²⁰ take 0–8 % longer
 
 
@@ -86,13 +87,13 @@ class NumpyBackend(Backend):
     # of (2048, 65) 32 → 10, of (100000, 8) 1240 → 58
 
     def sum_over(self, x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
-        ends = len(axes)
-        leading = ends < x.ndim and axes == tuple(range(ends))
-        if x.size < MANY or not leading or x.dtype.char not in "fd" or not x.flags.c_contiguous:
+        count = math.prod(x.shape[: len(axes)])  # of what is summed, if the axes are leading ones
+        columns = x.size // max(count, 1)
+        few = x.size < MANY or count < TALL or columns == 1  # NumPy's sum of one column is exacter
+        if few or axes != tuple(range(len(axes))) or not _has_blas_rows(x):
             return super().sum_over(x, axes, keepdims)
-        shape = x.shape[ends:]
-        total = np.ones(x.size // math.prod(shape), x.dtype) @ x.reshape(-1, math.prod(shape))
-        return total.reshape((1,) * ends * keepdims + shape)
+        lead = (1,) * len(axes) if keepdims else ()
+        return self.column_sums(x.reshape(count, columns)).reshape(lead + x.shape[len(axes) :])
 
     def row_sums(self, x: Array) -> Array:
         return np.vecdot(x, np.ones(x.shape[1], x.dtype))
@@ -131,6 +132,11 @@ class NumpyBackend(Backend):
             add_rows(into, index, values)
         else:
             np.add.at(into, index, values)
+
+
+def _has_blas_rows(x: Array) -> bool:
+    """Whether the BLAS takes an array as it lies, as rows of numbers."""
+    return x.dtype.char in "fd" and x.flags.c_contiguous
 
 
 def _by_blocks(run: Callable[..., tuple[Array, ...]]) -> Callable[..., tuple[Array, ...]]:

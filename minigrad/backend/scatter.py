@@ -14,9 +14,11 @@ BLOCK = 65536  # numbers that are added at a time: they stay in the cache
 
 
 def names_rows(index: Any, into: Array) -> bool:
-    """Whether an index is integers that name rows of a contiguous array."""
-    integers = hasattr(index, "dtype") and index.dtype.kind in "iu"
-    return integers and into.ndim > 1 and into.size > 0 and into.flags.c_contiguous
+    """Whether an index is integers that name rows of a contiguous array, which has them."""
+    integers = hasattr(index, "dtype") and index.dtype.kind in "iu" and index.size
+    if not integers or into.ndim < 2 or not into.flags.c_contiguous:
+        return False
+    return index.min() >= -len(into) and index.max() < len(into)
 
 
 def add_rows(into: Array, index: Array, values: Array) -> None:
@@ -30,18 +32,14 @@ def add_rows(into: Array, index: Array, values: Array) -> None:
     into, values = into.reshape(-1, size), values.reshape(-1, size)
     # a run pays from 8000 numbers on, and random rows first repeat after about √(n π / 2)
     most, likely = values.size / 8000, len(rows) / math.sqrt(len(into) * math.pi / 2)
-    cuts = _cuts(rows % len(into), most) if likely < most else None
+    cuts = cuts_of(rows % len(into), most) if likely < most else None
     if cuts is None:
-        return _as_pairs(into, rows, values)
-    step = max(1, BLOCK // size)
-    for first, last in pairwise(cuts):
-        for begin in range(first, last, step):
-            here = slice(begin, min(begin + step, last))
-            into[rows[here]] += values[here]
-    return None
+        _as_pairs(into, rows, values)
+    else:
+        _in_runs(into, rows, values, cuts)
 
 
-def _cuts(rows: Array, most: float) -> list[int] | None:
+def cuts_of(rows: Array, most: float) -> list[int] | None:
     """Where to cut, so that no row is named twice between two cuts; None where there are more."""
     order = rows.argsort(kind="stable")
     again = np.flatnonzero(np.diff(rows[order]) == 0)
@@ -54,6 +52,15 @@ def _cuts(rows: Array, most: float) -> list[int] | None:
             if len(cuts) > most:
                 return None
     return [*cuts, len(rows)]
+
+
+def _in_runs(into: Array, rows: Array, values: Array, cuts: list[int]) -> None:
+    """All rows between two cuts at a time, or as many as stay in the cache."""
+    step = max(1, BLOCK // into.shape[1])
+    for first, last in pairwise(cuts):
+        for begin in range(first, last, step):
+            here = slice(begin, min(begin + step, last))
+            into[rows[here]] += values[here]
 
 
 def _as_pairs(into: Array, rows: Array, values: Array) -> None:

@@ -75,12 +75,14 @@ def gathered(shape: tuple[int, ...], *flows: tuple[Any, Any]) -> Any:
 
 
 def _releasing(back: Back, names: Mapping[Slot, str], text: Text) -> list[str]:
-    """The statements, and after each, one that lets go of the cotangents it was last to read."""
+    """The statements, and after each, one that lets go of cotangents: it was last to read
+    them, or nothing reads them."""
     read = {a for end in back.ends for a in end.slots}
     statements: list[str] = []
     for line in reversed(back.step.lines):
-        last = [names[a] for a in dict.fromkeys(line.slots) if a >= back.known and a not in read]
+        here = dict.fromkeys((*back.step.shown(line), *line.slots))
+        last = [names[a] for a in here if a >= back.known and a not in read]
         statements += [f"del {', '.join(last)}"] if last else []
         statements.append(application(line, back.step, names, text))
-        read.update(line.slots)
+        read.update(here)
     return statements[::-1]

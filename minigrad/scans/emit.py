@@ -46,9 +46,7 @@ def application(line: Line, step: Step, names: Mapping[Slot, str], text: Text) -
     """The statement that runs a line's op."""
     op, xp = line.op, step.backends[line.slots[0]]
     args = ", ".join([repr(a.value) if isinstance(a, Number) else names[a] for a in line.args])
-    saving = step.active[line.outs[0]]
-    outs = [names[out] for out in line.outs]
-    shown = outs if saving or op.visible is None else outs[: op.visible]
+    saving, shown = step.saves(line), [names[out] for out in step.shown(line)]
     if isinstance(op, FusedOp) and len(line.slots) == len(line.args):
         return f"{listed(shown)}= {text.name(op.compiled(xp, saving), op.name)}({args})"
     run = text.name(op.saving_forward if saving else op.forward, op.name)

@@ -30,13 +30,19 @@ def grouped(step: Step, joins: Callable[[Line], bool]) -> list[Group]:
 
 class _Grouping:
     def __init__(self, step: Step, joins: Callable[[Line], bool]) -> None:
+        self.step, self.joins = step, joins
         self.home: dict[Slot, Group] = {}  # the group that makes a value
         for line in step.lines:
-            group = Group([line], joins(line), step.shapes[line.outs[0]])
-            self.home.update(dict.fromkeys(line.outs, group))
+            group = self._alone(line)
             for other in self._before(group):
                 if group.joins and other.joins and group.shape == other.shape:
                     self._join(other, group)
+
+    def _alone(self, line: Line) -> Group:
+        """A group of one line."""
+        group = Group([line], self.joins(line), self.step.shapes[line.outs[0]])
+        self.home.update(dict.fromkeys(line.outs, group))
+        return group
 
     def _before(self, group: Group) -> list[Group]:
         """The groups whose values a group reads."""
@@ -53,7 +59,8 @@ class _Grouping:
             group = waiting.pop()
             if group is first:
                 return
-            # what ends before the first begins does not read it
+            # what ends before the first begins does not read it; if a group that it reads does,
+            # because that goes on later, `in_order` takes one of them apart
             if group not in seen and group.lines[-1].outs > first.lines[0].outs:
                 seen.add(group)
                 waiting += self._before(group)
@@ -61,15 +68,27 @@ class _Grouping:
         self.home.update((out, last) for line in first.lines for out in line.outs)
 
     def in_order(self) -> list[Group]:
-        """The groups, each after those that it reads."""
-        done: dict[Group, None] = {}
+        """The groups, each after those that it reads; one of a circle is taken apart again."""
+        while True:
+            done: dict[Group, None] = {}
+            circles = (self._visit(group, done, []) for group in self.home.values())
+            circle = next(filter(None, circles), None)
+            if circle is None:
+                return list(done)
+            for line in max(circle, key=lambda group: len(group.lines)).lines:
+                self._alone(line)
 
-        def visit(group: Group) -> None:
-            if group not in done:
-                for other in self._before(group):
-                    visit(other)
-                done[group] = None
-
-        for group in self.home.values():
-            visit(group)
-        return list(done)
+    def _visit(
+        self, group: Group, done: dict[Group, None], path: list[Group]
+    ) -> list[Group] | None:
+        """Put a group behind all that it reads; gives a circle of groups, if there is one."""
+        if group in done:
+            return None
+        if group in path:
+            return path[path.index(group) :]
+        for other in self._before(group):
+            circle = self._visit(other, done, [*path, group])
+            if circle is not None:
+                return circle
+        done[group] = None
+        return None

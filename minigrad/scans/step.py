@@ -94,6 +94,14 @@ class Step:
         """The step without its constants' values, which its code does not depend on."""
         return replace(self, constants=dict.fromkeys(self.constants))
 
+    def saves(self, line: Line) -> bool:
+        """Whether a line keeps what its rules read: a gradient may flow to something it gives."""
+        return any(self.active[out] for out in line.outs)
+
+    def shown(self, line: Line) -> tuple[Slot, ...]:
+        """What a line gives when it runs: hidden outputs are for the rules alone."""
+        return line.outs if self.saves(line) else line.outs[: line.op.visible]
+
     def shape_of(self, a: Slot | Number) -> tuple[int, ...]:
         """The shape of an argument."""
         return self.shapes[a] if isinstance(a, int) else ()

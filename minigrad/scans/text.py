@@ -41,6 +41,11 @@ class Text:
         return scope[name]
 
 
+def has_columns(shape: tuple[int, ...]) -> bool:
+    """Whether a value is a matrix of several columns: many of these may lie in several ways."""
+    return len(shape) == 2 and shape[1] > 1
+
+
 def over_time(xp: Backend, steps: range, shape: tuple[int, ...], dtype: Any) -> Any:
     """A buffer (T, …) for a value at every step.
 
@@ -48,7 +53,7 @@ def over_time(xp: Backend, steps: range, shape: tuple[int, ...], dtype: Any) -> 
     what follows for most, takes it as it lies.
     """
     count = len(steps)
-    if len(shape) != 2 or shape[1] == 1:
+    if not has_columns(shape):
         return xp.empty((count, *shape), dtype)
     return xp.empty((shape[0], count, shape[1]), dtype).swapaxes(0, 1)
 
@@ -58,7 +63,7 @@ def as_seen(xp: Backend, steps: range, shape: tuple[int, ...], dtype: Any) -> An
 
     So does what a layer's user sees; what reads it next, a loss or a product, goes straight on.
     """
-    if len(shape) != 2:
+    if not has_columns(shape):
         return xp.empty((len(steps), *shape), dtype)
     return xp.empty((len(steps), *shape[::-1]), dtype).swapaxes(1, 2)
 

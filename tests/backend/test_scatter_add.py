@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from minigrad.backend import Backend, get_backend
 from minigrad.backend.numpy_ import FEW
-from minigrad.backend.scatter import BLOCK
+from minigrad.backend.scatter import BLOCK, cuts_of
 
 DEVICES = ("cpu", "strict")
 
@@ -141,7 +141,15 @@ def test_values_of_another_dtype() -> None:
 
 
 @pytest.mark.parametrize("row", [40, -41])
-def test_a_row_out_of_bounds_raises(row: int) -> None:
-    values = np.ones((100, FEW), np.float32)
+def test_a_row_out_of_bounds_raises_and_nothing_is_added(row: int) -> None:
+    values, into = np.ones((30, FEW), np.float32), np.zeros((40, FEW), np.float32)
     with pytest.raises(IndexError):
-        get_backend("cpu").scatter_add(np.zeros((40, FEW), np.float32), np.full(100, row), values)
+        get_backend("cpu").scatter_add(into, np.array([*range(29), row]), values)
+    assert not into.any()
+
+
+def test_runs_are_cut_where_a_row_is_named_again() -> None:
+    rows = np.array([1, 2, 1, 3, 2, 2, 9])
+    assert cuts_of(rows, most=4) == [0, 2, 5, 7]
+    assert cuts_of(rows, most=2) is None
+    assert cuts_of(np.arange(5), most=1) == [0, 5]

@@ -176,11 +176,28 @@ def test_threads_share_a_block() -> None:
     assert not wrong
 
 
+def a_constant_first(x: mg.Tensor) -> mg.Tensor:
+    """A kernel whose first result has no gradient, and whose second has one."""
+    a = mg.exp(x.detach()[0])
+    b = mg.sigmoid(x[1] * a) * x[1]
+    return b @ a.T
+
+
+def groups_in_a_circle(x: mg.Tensor) -> mg.Tensor:
+    """Elementwise lines that feed each other through sums, one way and the other."""
+    a = x.sum() * x
+    b = mg.standardize(a * a.sum(1, keepdim=True)) + x
+    c = x.detach() * x
+    return (a - c.mean(0, keepdim=True)) + (c - b.mean(0, keepdim=True)) + (c + c)
+
+
 FOUND = {  # each of these has been wrong
     "two sums of one argument": lambda x: mg.tanh(x.sum(1)) + mg.tanh(x.sum((0, 2))),
     "reversed, then transposed": lambda x: mg.tanh((x[0] * 2.0).flip(0).T) * 3.0,
     "reversed in a block": lambda x: mg.tanh(x[0].T * 2.0)[:, ::2].flip(1).T @ x[1],
     "a small expand": lambda x: mg.exp(x) - x.mean(0, keepdim=True).expand(3, 3, 3) * 2.0,
+    "a constant first": a_constant_first,
+    "groups in a circle": groups_in_a_circle,
     "a number off the tape": lambda x: mg.tanh(x.sum()) * mg.exp(x.detach().mean()) * x[0],
 }
 

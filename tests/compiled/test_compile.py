@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import namedtuple
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ FEW = settings(max_examples=max(2, settings.default.max_examples // 10))
 # They read values on the way: indices, or which of several is the largest.
 LOOKING = {"getitem", "gather", "index_select", "sort", "topk", "max", "min"}
 
+COTANGENT = re.compile(r"\bg\d+\b")
 Pair = namedtuple("Pair", "first second")
 
 
@@ -232,6 +234,17 @@ def test_only_what_is_asked_for_is_computed() -> None:
     assert_equal(g, mg.ones(3, 2) @ layer.weight.detach())
     (needs,) = [needs for _, needs in op._back]
     assert needs == (True, False, False)
+
+
+def test_cotangents_are_let_go_when_nothing_reads_them() -> None:
+    """Also those that a rule gives besides the ones asked for: here, that of x."""
+    x, w, b = mg.ones(3, 4), mg.ones(4, requires_grad=True), mg.ones(4, requires_grad=True)
+    compiled = mg.compile(lambda x, w, b: mg.tanh(F.layer_norm(x * 2.0, (4,), w * 2.0, b)))
+    y = compiled(x, w, b)
+    *lines, last = y.edge[0].op._pulled((True,), (False, True, True)).source.splitlines()
+    made = {name for line in lines for name in COTANGENT.findall(line.partition(" = ")[0])}
+    let_go = {name for line in lines if "del " in line for name in COTANGENT.findall(line)}
+    assert made - let_go == {*COTANGENT.findall(last)}
 
 
 def test_its_code_can_be_read_and_a_copy_has_its_own() -> None:

@@ -16,6 +16,7 @@ from minigrad.backend.native_rows import ROWS_HEAD, row_functions
 from minigrad.scans.machine.source import COPIES, LOOP, TEXT
 from minigrad.scans.machine.views import View, dense
 from minigrad.scans.step import Line
+from minigrad.scans.text import has_columns
 
 _AXES = ("t", "down", "along")
 
@@ -55,10 +56,11 @@ class Code:
     def timed(self, name: str, shape: tuple[int, ...]) -> View:
         """Declare an array (T, …) that a loop is given; gives what it holds for step t.
 
-        One of matrices may lie as it likes: how far its numbers are apart is known when it runs.
+        One of matrices with columns may lie as it likes: how far its numbers are apart is known
+        when it runs. Others are dense.
         """
         self.array(name)
-        if not is_matrix(shape):
+        if not has_columns(shape):
             return dense(f"({name} + t * {math.prod(shape)})", shape)
         if name not in self.strided:
             self.strided.append(name)
@@ -137,11 +139,6 @@ class Code:
         run.argtypes = [ctypes.c_ssize_t] * 5 + [ctypes.c_void_p] * 4
         run.restype = None
         return run
-
-
-def is_matrix(shape: tuple[int, ...]) -> bool:
-    """Whether a value is a matrix of several columns, which may lie in more than one way."""
-    return len(shape) == 2 and shape[1] > 1
 
 
 def padded(size: int) -> int:

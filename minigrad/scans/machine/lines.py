@@ -180,8 +180,7 @@ class Lines:
         return self._dense(slot, view) if layout(view) is None else view
 
     def _kernel(self, line: Line) -> None:
-        op, saving = line.op, self.step.active[line.outs[0]]
-        kernel = op.kernel(saving=saving)
+        kernel = line.op.kernel(saving=self.step.saves(line))
         outs = list(zip(line.outs, kernel.outputs, strict=False))
         slot, lanes = outs[0]
         common = self._lane_shape(slot, lanes)

@@ -12,11 +12,12 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.backend.blas import Blas
-from minigrad.scans.machine.code import Code, Unfit, is_matrix, padded
+from minigrad.scans.machine.code import Code, Unfit, padded
 from minigrad.scans.machine.lines import Lines
 from minigrad.scans.machine.views import View, assigned, cleared, dense
 from minigrad.scans.reverse import Back, End
 from minigrad.scans.step import Slot, Step
+from minigrad.scans.text import has_columns
 
 NUMBERS = {"f": "float", "d": "double"}
 Arrays = dict[str, Array]
@@ -111,7 +112,7 @@ class Forward:
 
     def numbers(self, x: Array, timed: bool = False) -> Array:
         """An argument as the loop reads it: masks as 1 and 0, and dense if it must be."""
-        strided = timed and is_matrix(x.shape[1:])
+        strided = timed and has_columns(x.shape[1:])
         y = np.asarray(x, self.dtype, order=None if strided else "C")
         return y if y.flags.aligned else y.copy()  # or strides are no whole numbers of elements
 

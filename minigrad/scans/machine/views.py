@@ -118,9 +118,11 @@ def assigned(to: View, source: View, how: str = "=") -> str:
 
 
 def _is_turned(to: View, source: View) -> bool:
-    """Whether a copy may need one of two matrices column by column: as far as can be known."""
+    """Whether a copy may go across the rows of a matrix: how far numbers in them are apart is not
+    known, or not 1. (It is 0 where they are all the same.)"""
     apart = (to.strides[1], source.strides[1])
-    return any(isinstance(stride, str) or (stride > 1 and to.shape[1] > 1) for stride in apart)
+    several = to.shape[1] > 1
+    return any(isinstance(stride, str) or (several and stride not in (0, 1)) for stride in apart)
 
 
 def cleared(to: View) -> str:
