@@ -43,6 +43,7 @@ FUNCTIONS = _table(
     roll               shift axis
     stack              axis out dtype casting
     swapaxes           axis1 axis2
+    take               axis out
     tril               k
     triu               k
     where
