@@ -18,9 +18,8 @@ FEW = 1024  # numbers below which a way of our own does not pay
 LARGE = 2**17  # numbers from which a fused function goes through its arrays in blocks
 HIGHEST = 60.0  # x whose exponentials can be summed as they are, in float32 and float64
 LEAST = 1e-9  # what a row's exponentials must sum to
-LONG = 2**11  # bytes of a row from which `by_row` saves a copy
-TALL = 32  # rows from which columns are summed so
-MANY = 2**14  # numbers from which it does, and from which columns are summed as a product
+LONG, MANY = 2**11, 2**14  # bytes of a row, and numbers, from which `by_row` saves a copy
+TALL = 32  # rows from which columns of MANY numbers are summed as a product
 CACHE = 2**19  # bytes of each array to compute on at a time: 2¹⁸ and 2²⁰ take 0–8 % longer
 
 

@@ -16,7 +16,7 @@ BLOCK = 65536  # numbers that are added at a time: they stay in the cache
 def names_rows(index: Any, into: Array) -> bool:
     """Whether an index is integers that name rows of a contiguous array, which has them."""
     integers = hasattr(index, "dtype") and index.dtype.kind in "iu" and index.size
-    if not integers or into.ndim < 2 or not into.flags.c_contiguous:
+    if not integers or into.ndim < 2 or not into.size or not into.flags.c_contiguous:
         return False
     return index.min() >= -len(into) and index.max() < len(into)
 

@@ -145,7 +145,7 @@ def _plus(y: Array, b: Array) -> Array:
 
 
 def _column_sum(xp: Any, g: Array) -> Array:
-    if 16 <= g.shape[-1] <= 1024 and g.dtype.char in "fd":
+    if g.ndim <= 3 and g.size and 16 <= g.shape[-1] <= 1024 and g.dtype.char in "fd":
         rows = g.swapaxes(0, 1) if g.ndim == 3 else g
         if rows.flags.c_contiguous:
             # the BLAS's sums of short rows, then pairwise: 768 by 100 by 64, float32, 0.8 → 0.5 ms

@@ -172,6 +172,8 @@ def index_select(x: V, dim: int, index: Any) -> V:
 def _embedding_forward(xp: Any, weight: Array, index: Array) -> Array:
     if index.size:
         check_range(index, weight.shape[0], "index of axis 0")
+    if not weight.flags.c_contiguous:  # of which `take` makes a copy
+        return weight[index]
     return xp.take(weight, index, axis=0)  # (10000, 256) by 4096: 0.42 ms, weight[index] 0.58
 
 

@@ -71,24 +71,24 @@ class _Grouping:
         """The groups, each after those that it reads; one of a circle is taken apart again."""
         while True:
             done: dict[Group, None] = {}
-            circles = (self._visit(group, done, []) for group in self.home.values())
+            circles = (self._place(group, done) for group in self.home.values())
             circle = next(filter(None, circles), None)
             if circle is None:
                 return list(done)
             for line in max(circle, key=lambda group: len(group.lines)).lines:
                 self._alone(line)
 
-    def _visit(
-        self, group: Group, done: dict[Group, None], path: list[Group]
-    ) -> list[Group] | None:
+    def _place(self, last: Group, done: dict[Group, None]) -> list[Group]:
         """Put a group behind all that it reads; gives a circle of groups, if there is one."""
-        if group in done:
-            return None
-        if group in path:
-            return path[path.index(group) :]
-        for other in self._before(group):
-            circle = self._visit(other, done, [*path, group])
-            if circle is not None:
-                return circle
-        done[group] = None
-        return None
+        path = {} if last in done else {last: iter(self._before(last))}
+        while path:
+            group, waiting = next(reversed(path.items()))
+            other = next(waiting, None)
+            if other is None:
+                done[group] = None
+                del path[group]
+            elif other in path:
+                return [*path][[*path].index(other) :]
+            elif other not in done:
+                path[other] = iter(self._before(other))
+        return []

@@ -98,6 +98,7 @@ def test_rows_that_are_named_again(kind: str) -> None:
         ((40, 50), (slice(2, 30), None), (28, 1)),
         ((40, 50), 7, ()),
         ((40, 0), np.zeros(1200, int), (1200,)),
+        ((0, 50), np.zeros(0, int), (0,)),
         ((0, 5), np.zeros(0, int), (0,)),
         ((40, 50), np.array(3), ()),
     ],

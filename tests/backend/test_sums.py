@@ -65,7 +65,10 @@ def test_what_is_not_finite_stays_in_its_column(xp: Backend) -> None:
 
 
 @pytest.mark.parametrize("dtype", AROUND)
-@pytest.mark.parametrize("shape", [(40, 700), (7, 40, 100), (2, 3, 40, 5)])
+@pytest.mark.parametrize(
+    "shape",
+    [(40, 700), (7, 40, 100), (2, 3, 40, 5), (2, 3, 40, 20), (0, 16), (3, 0, 16), (0, 4, 16)],
+)
 def test_all_but_the_features(xp: Backend, shape: tuple[int, ...], dtype: Any) -> None:
     x = numbers(shape, dtype)
     axes = tuple(axis for axis in range(x.ndim) if axis != x.ndim - 2)

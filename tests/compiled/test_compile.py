@@ -143,6 +143,20 @@ def test_a_loop_with_transposes_at_every_step() -> None:
     assert compiled.source.count("def ") == 2
 
 
+def test_a_chain_longer_than_python_s_stack() -> None:
+    w = mg.eye(2)
+
+    def chain(x: mg.Tensor) -> mg.Tensor:
+        first, y = mg.exp(x), x
+        for _ in range(1200):
+            y = y @ w
+        return first * 2.0 + y  # one kernel with the first line, which waits for all products
+
+    x = mg.ones(3, 2, requires_grad=True)
+    found = gradients(mg.compile(chain)(x).sum(), x)
+    np.testing.assert_allclose(found, gradients(chain(x).sum(), x), rtol=1e-6)
+
+
 def test_products_of_steps_that_wait_for_each_other() -> None:
     """As one product: of Wᵀ, too, through which they are carried."""
     w = weight(3, 3)

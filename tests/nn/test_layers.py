@@ -103,6 +103,8 @@ def test_embedding() -> None:
     layer(mg.tensor([[1, 4], [1, -1]])).sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.tolist() == [[0.0] * 3, [2.0] * 3, [0.0] * 3, [0.0] * 3, [0.0] * 3]
+    turned = layer.weight.detach().T
+    assert nn.functional.embedding(mg.tensor([2, -1]), turned).tolist() == [turned.tolist()[2]] * 2
     with pytest.raises(IndexError, match="from 0 to 5, but the extent is 5"):
         layer(mg.tensor([0, 5]))
     with pytest.raises(TypeError, match="integers, got float32"):
