@@ -109,6 +109,10 @@ class Backend:
         """The sum of x along axes, which count from 0."""
         return x.sum(axis=axes, keepdims=keepdims)
 
+    def feature_sums(self, x: Array) -> Array:
+        """The sum of each feature of x (…, n, B), whose columns are examples, as (n,)."""
+        return x.sum(axis=tuple([k for k in range(x.ndim) if k != x.ndim - 2]))
+
     def row_sums(self, x: Array) -> Array:
         """The sum of each row of x (rows, n)."""
         return x.sum(axis=-1)

@@ -24,7 +24,7 @@ def names_rows(index: Any, into: Array) -> bool:
 def add_rows(into: Array, index: Array, values: Array) -> None:
     """Add `values` (…, *row) to the rows of `into` (n, *row) that `index` (…) names, in its order.
 
-    4096 random rows into (10000, 256), float32: 7.9 ms by `np.add.at`, 1.4 as pairs, 0.7 in runs.
+    4096 random rows into (10000, 256), float32: 7.9 ms by `np.add.at`, 1.4 as pairs, 0.8 in runs.
     """
     row = into.shape[1:]
     values = np.ascontiguousarray(np.broadcast_to(values, index.shape + row))
