@@ -101,5 +101,5 @@ def char_lm(
 
 def operation(_arrays: Arrays, kind: str, shape: tuple[int, ...]) -> Callable[[], Nothing]:
     if kind != "matmul":
-        raise NotImplementedError
+        raise NotImplementedError("only products are calls of the BLAS")
     return in_order([(product(filled(*shape), filled(*shape)), 3)])

@@ -375,14 +375,14 @@ def tanh_times_plus(x: Any, y: Any, z: Any) -> Any:
 
 def operation_fuse(arrays: Arrays, kind: str, **_shape: Any) -> Step:
     if kind != "tanh(x)·y + z":
-        raise NotImplementedError
+        raise NotImplementedError("the others are one op each: there is nothing to fuse")
     return _operation(arrays, tanh_times_plus)
 
 
 def operation_rows(arrays: Arrays, kind: str, **_shape: Any) -> Step:
     """Columns as rows: brought to the end first, and back again."""
     if kind != "standardize columns":
-        raise NotImplementedError
+        raise NotImplementedError("the others have no columns that could be rows")
     return _operation(arrays, lambda x: mg.standardize(x.T.clone()).T)
 
 

@@ -61,7 +61,7 @@ def training(
     loss_of: Callable[[Arrays], Any], weights: Arrays, update: Update | None = None
 ) -> Step:
     if update is not None:
-        raise NotImplementedError
+        raise NotImplementedError("a step that updates the weights is not written for it")
     tensors = {name: Tensor(weight).realize() for name, weight in weights.items()}
 
     @TinyJit
@@ -80,11 +80,11 @@ operation = _tasks.operation
 
 def layer(arrays: Arrays, kind: str, size: Size) -> Step:
     if size[0] > STEPS:
-        raise NotImplementedError
+        raise NotImplementedError("it writes out the loop, and compiles more steps for minutes")
     return _tasks.layer(arrays, kind)
 
 
 def user_cell(arrays: Arrays, kind: str, size: Size) -> Step:
     if size[0] > STEPS:
-        raise NotImplementedError
+        raise NotImplementedError("it writes out the loop, and compiles more steps for minutes")
     return _tasks.user_cell(arrays, kind)
